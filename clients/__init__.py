@@ -1,0 +1,1 @@
+"""How running engines are talked to: pool, health, routing, journal, gateway, probe."""

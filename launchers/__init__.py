@@ -1,0 +1,1 @@
+"""How an engine is started, found ready, watched, diagnosed and stopped."""
