@@ -1,0 +1,118 @@
+"""What an engine is to us: a small class that says what to run, what it needs, what ready means and how it fails."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from launchers.environments import Recipe
+from launchers.spec import ServeSpec
+
+EVERY_ENGINE_HONOURS = frozenset(
+    {"engine", "model", "served_model_name", "replicas", "gpus", "host", "port", "env", "startup_timeout"}
+    | {"stall_timeout", "trust_remote_code"}  # trust_remote_code: the operator's policy comes first
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One field that cannot be honoured, with the reason and what to do instead."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one replica runs: everything that was leased for it."""
+
+    replica: int
+    host: str
+    port: int
+    nccl_port: int | None
+    gpus: tuple[int, ...]
+    folder: Path
+    """Working folder of the replica, empty, private to it."""
+    python: Path | None
+    """Interpreter of the engine's isolated environment; None for engines that have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One process to start."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to the scrubbed environment."""
+    links: Mapping[str, Path] = field(default_factory=dict)
+    """Symbolic links to make in the working folder before the start: name -> target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What "ready" means for an engine, beside a real generation."""
+
+    health_path: str | None = "/health"
+    """Path that answers 200 when the server listens; None where the engine has none."""
+    lists_model: bool = True
+    """Whether `/v1/models` names the served model. transformers serve lists the hub's cache instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the log of a failed engine says."""
+
+    code: str
+    """Failure code of the contract, section 2."""
+    message: str
+    hint: str
+
+
+class Engine(ABC):
+    """An inference engine: how to start it and how to read it. Stateless."""
+
+    name: ClassVar[str]
+    recipe: ClassVar[Recipe | None] = None
+    """The isolated environment that the engine lives in; None when we install nothing for it."""
+    honours: ClassVar[frozenset[str]] = frozenset()
+    """Fields of `ServeSpec` that the engine honours beside `EVERY_ENGINE_HONOURS`."""
+    reasons: ClassVar[Mapping[str, str]] = {}
+    """Why a field is not honoured and what to do instead: field -> one sentence."""
+    needs_gpu: ClassVar[bool] = True
+    """False: without GPUs on the machine it runs on the processor."""
+    needs_nccl_port: ClassVar[bool] = False
+    readiness: ClassVar[Readiness] = Readiness()
+    stop_grace: ClassVar[float] = 10.0
+    """Seconds that the engine gets to end by itself after SIGTERM."""
+    concurrency: ClassVar[int] = 32
+    """Requests in flight for one replica when the spec says `auto`."""
+    ignored_sampling: ClassVar[Mapping[str, str]] = {}
+    """Sampling fields that the engine does not honour over HTTP: field -> what it does instead."""
+
+    def refusals(self, spec: ServeSpec) -> list[Refusal]:
+        """Fields of `spec` that differ from their default and that this engine does not honour."""
+        known = EVERY_ENGINE_HONOURS | self.honours
+        changed = {
+            name: info
+            for name, info in ServeSpec.model_fields.items()
+            if name not in known and getattr(spec, name) != info.get_default(call_default_factory=True)
+        }
+        return [
+            Refusal(name, self.reasons.get(name) or f"engine `{self.name}` does not honour this field")
+            for name in changed
+        ]
+
+    @abstractmethod
+    def launch(self, spec: ServeSpec, place: Place) -> Launch:
+        """The process to start for one replica."""
+
+    def model_name(self, spec: ServeSpec) -> str:
+        """The name that the engine itself expects as `model`."""
+        return spec.served_name
+
+    def readiness_for(self, spec: ServeSpec) -> Readiness:
+        """What ready means for this spec."""
+        return self.readiness

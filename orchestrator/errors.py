@@ -1,0 +1,86 @@
+"""Every error that `orchestrator` raises; those of `launchers` and `clients` have trees of their own.
+
+    OrchestratorError            catch this one around anything of the orchestrator
+    ├── BadSpec                  the job spec has errors (all of them, with their paths); exit code 2
+    ├── EvaluatorMissing         the evaluator's environment is not installed
+    ├── EvaluatorFailed          the evaluator did not leave a whole evaluation behind
+    ├── DatasetMissing           a data set's data is not on this machine
+    ├── JobTimeout               the job's or the evaluator's time limit passed
+    ├── Lost                     the process that owned the job is gone
+    └── DeploymentError          `up`, `down`, `logs`: no such deployment, or the name is taken
+
+Each has a stable `code` (contract section 2), a message that says what happened to what, and a `hint`
+that says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class OrchestratorError(Exception):
+    """Something about a job went wrong."""
+
+    code = "failed"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One error of a spec: `path` is the dotted path of the key, e.g. `evaluate.0.datasets.1`."""
+
+    path: str
+    message: str
+
+
+class BadSpec(OrchestratorError):
+    """The job spec has errors; `errors` holds all of them."""
+
+    code = "bad_spec"
+
+    def __init__(self, errors: Sequence[FieldError], *, source: str = "the job spec") -> None:
+        self.errors = tuple(errors)
+        count = f"{len(self.errors)} error" + ("s" if len(self.errors) != 1 else "")
+        lines = [f"  {error.path or '(document)'}: {error.message}" for error in self.errors]
+        super().__init__("\n".join([f"{source} has {count}:", *lines]))
+
+
+class EvaluatorMissing(OrchestratorError):
+    """The evaluator is not installed here."""
+
+    code = "evaluator_missing"
+
+
+class EvaluatorFailed(OrchestratorError):
+    """The evaluator did not leave a whole evaluation behind."""
+
+    code = "evaluator_failed"
+
+
+class DatasetMissing(OrchestratorError):
+    """The data of a data set is not on this machine."""
+
+    code = "dataset_missing"
+
+
+class JobTimeout(OrchestratorError):
+    """A time limit of the spec passed."""
+
+    code = "timeout"
+
+
+class Lost(OrchestratorError):
+    """The process that owned the job is gone."""
+
+    code = "lost"
+
+
+class DeploymentError(OrchestratorError):
+    """No such deployment, or the name is taken."""
+
+    code = "no_deployment"

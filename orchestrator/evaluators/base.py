@@ -1,0 +1,80 @@
+"""What an evaluator is to us: a command to run against the gateway, and files to read afterwards."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from launchers.engine import Refusal
+from launchers.environments import Environment, Recipe
+from orchestrator.results import Evaluation
+from orchestrator.spec.models import EvaluateSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the evaluator talks to."""
+
+    base_url: str
+    """OpenAI-compatible base URL of the gateway, ending in `/v1`."""
+    model: str
+    """Name to send as `model`."""
+    tokenizer: Path | None
+    """Folder of the served model's tokenizer, when it is on this machine."""
+    concurrency: int
+    """Requests in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One process to start; its exit code is never trusted."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to the scrubbed environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far an evaluator is, from its own files."""
+
+    done: int
+    total: int | None
+    """None until the evaluator has counted its samples."""
+
+
+class Evaluator(ABC):
+    """An evaluator: how to run it and how to read it. Stateless."""
+
+    name: ClassVar[str]
+    recipe: ClassVar[Recipe]
+    """The isolated environment it lives in."""
+
+    @abstractmethod
+    def refusals(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:
+        """What of `spec` cannot be done, with paths relative to `spec` (e.g. `datasets.0`).
+
+        Fast (under a second) and without starting anything. `base` is the folder that relative paths start from;
+        `environment` is None when the evaluator is not installed: then only our own data sets can be checked.
+        """
+
+    @abstractmethod
+    def prepare(
+        self, spec: EvaluateSpec, base: Path, environment: Environment, target: Target, folder: Path
+    ) -> Command:
+        """Write the evaluator's config into `folder` (empty, absolute) and say what to run."""
+
+    @abstractmethod
+    def progress(self, folder: Path) -> Done:
+        """How far the run in `folder` is; cheap enough to be asked twice a second."""
+
+    @abstractmethod
+    def collect(self, folder: Path) -> Evaluation:
+        """Read what the run in `folder` left behind.
+
+        Raises: EvaluatorFailed when the files do not hold a whole evaluation.
+        """
