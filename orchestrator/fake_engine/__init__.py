@@ -1,0 +1,1 @@
+"""A server that looks like an inference engine: to try the tool without a GPU, and to break things."""
