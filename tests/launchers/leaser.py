@@ -1,6 +1,6 @@
 """Takes and gives back leases in a process of its own.
 
-Usage: leaser.py ports FOLDER N        leases N ports and listens, prints them, holds them until its input ends
+Usage: leaser.py ports FOLDER N        lease N ports and listen, print them, hold them until its input ends
        leaser.py gpus FOLDER GPUS N    N times: lease 2 of GPUS declared GPUs, log the begin and the end
 """
 
