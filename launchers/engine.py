@@ -105,6 +105,14 @@ class Engine(ABC):
             for name in changed
         ]
 
+    def gpus_needed(self, spec: ServeSpec, available: int) -> int:
+        """GPUs to lease for all replicas on a machine that has `available` of them."""
+        if spec.gpus is not None:
+            return len(spec.gpus)
+        if not self.needs_gpu and available == 0 and spec.gpus_per_replica == 1:
+            return 0
+        return spec.gpus_per_replica * spec.replicas
+
     @abstractmethod
     def launch(self, spec: ServeSpec, place: Place) -> Launch:
         """The process to start for one replica."""

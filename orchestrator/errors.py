@@ -84,3 +84,10 @@ class DeploymentError(OrchestratorError):
     """No such deployment, or the name is taken."""
 
     code = "no_deployment"
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The first error that made a group of tasks fail."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

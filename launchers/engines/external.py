@@ -25,10 +25,20 @@ class ExternalEngine(Engine):
             problems.append(Refusal("url", "engine `external` needs the URL of the running server"))
         else:
             problems.extend(_bad_url(spec.url))
-        for name, unset in (("port", None), ("gpus", None), ("env", {}), ("replicas", 1), ("host", "127.0.0.1")):
+        for name, unset in (
+            ("port", None),
+            ("gpus", None),
+            ("env", {}),
+            ("replicas", 1),
+            ("host", "127.0.0.1"),
+        ):
             if getattr(spec, name) != unset:
                 problems.append(Refusal(name, "an external server is not started by us, so this has no effect"))
         return problems
+
+    def gpus_needed(self, spec: ServeSpec, available: int) -> int:
+        """None: its GPUs are not ours."""
+        return 0
 
     def launch(self, spec: ServeSpec, place: Place) -> Launch:
         """Nothing to start.

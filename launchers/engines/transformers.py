@@ -48,7 +48,7 @@ class TransformersEngine(Engine):
     }
 
     def launch(self, spec: ServeSpec, place: Place) -> Launch:
-        """`transformers serve`, offline, with a link to the model's folder so that its served name is what clients send."""
+        """`transformers serve`, offline, on a link to the model's folder: the link's name is what clients must send."""
         device = "auto" if place.gpus else "cpu"
         argv = (
             *(str(place.python), "-m", "transformers.cli.transformers", "serve", self.model_name(spec)),

@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line: `orchestrator COMMAND`."""
+
+from orchestrator.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""Ready job specs, evaluator configs, small data sets and the demo model: data, no logic."""

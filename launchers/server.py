@@ -1,0 +1,137 @@
+"""One replica as a running process: started from a plan, watched, diagnosed, stopped with proof."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launchers.diagnosis import diagnose
+from launchers.engine import Engine, Launch, Place
+from launchers.errors import EngineFailed, ForeignServer
+from launchers.gpus import visible_devices
+from launchers.ports import is_listening, listeners
+from launchers.process import ProcessTree, StopReport
+from launchers.scrub import scrubbed
+
+TAIL_LINES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The exact command of a replica: enough to repeat it by hand."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    """Variables that we add to or set in the inherited environment."""
+    cwd: Path
+
+    def shell(self) -> str:
+        """As one line for a shell."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in sorted(self.env.items())]
+        return f"cd {shlex.quote(str(self.cwd))} && {' '.join(['env', *variables])} {shlex.join(self.argv)}"
+
+
+def command_of(launch: Launch, place: Place, spec_env: Mapping[str, str]) -> Command:
+    """The command of one replica: the engine's variables, the leased GPUs, then the user's own variables."""
+    # An empty value hides every GPU: a replica that leased none must not find one.
+    gpus = {"CUDA_VISIBLE_DEVICES": visible_devices(place.gpus)}
+    return Command(launch.argv, {**launch.env, **gpus, **spec_env}, place.folder)
+
+
+class Server:
+    """A replica that is ours: a process tree, a log and a port."""
+
+    def __init__(self, engine: Engine, command: Command, place: Place, tree: ProcessTree, log: Path) -> None:
+        self.engine = engine
+        self.command = command
+        self.place = place
+        self.tree = tree
+        self.log = log
+
+    @classmethod
+    async def start(
+        cls,
+        engine: Engine,
+        launch: Launch,
+        command: Command,
+        place: Place,
+        *,
+        log: Path,
+        mark: str,
+        held: Sequence[int] = (),
+    ) -> Server:
+        """Make the working folder and start the process; `held` are the descriptors of its leases.
+
+        Raises: StartFailed when the command does not exist or may not be run.
+        """
+        place.folder.mkdir(parents=True, exist_ok=True)
+        for name, target in launch.links.items():
+            link = place.folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+        env = scrubbed(os.environ, command.env)
+        tree = await ProcessTree.start(command.argv, env=env, cwd=place.folder, log=log, mark=mark, held=held)
+        return cls(engine, command, place, tree, log)
+
+    def check(self) -> None:
+        """Nothing when the process lives and nobody else answers on its port.
+
+        Raises: EngineFailed when the process ended, ForeignServer when the port is not ours.
+        """
+        if self.tree.exit_code is not None:
+            raise self.failure()
+        if self.owns_listener() is False:
+            raise ForeignServer(
+                f"port {self.place.port} is answered by process {_pids(self.place.port)}, not by the engine we started;"
+                " nothing of it was touched",
+                hint="stop that server, or leave `port` out so that a free one is leased",
+            )
+
+    def progress(self) -> object:
+        """A value that changes whenever the engine shows a sign of life: the size of its log."""
+        try:
+            return self.log.stat().st_size
+        except OSError:
+            return 0
+
+    def owns_listener(self) -> bool | None:
+        """Whether the process that listens on the port is ours; None when nobody listens yet."""
+        if not is_listening(self.place.port):
+            return None
+        pids = listeners(self.place.port)
+        return bool(pids) and any(self.tree.owns(pid) for pid in pids)
+
+    def failure(self) -> EngineFailed:
+        """Why the process ended, from its exit code and its log."""
+        code = self.tree.exit_code
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"exited with code {code}"
+        found = diagnose(self.tail())
+        if found:
+            return EngineFailed(f"{self.engine.name} {how}: {found.message}", hint=found.hint, code=found.code)
+        return EngineFailed(f"{self.engine.name} {how}", hint=f"read the log: {self.log}")
+
+    def tail(self, lines: int = TAIL_LINES) -> str:
+        """The last lines of the log."""
+        return tail_of(self.log, lines)
+
+    async def stop(self, grace: float | None = None) -> StopReport:
+        """End the whole tree; `grace` defaults to what the engine needs."""
+        return await self.tree.stop(self.engine.stop_grace if grace is None else grace)
+
+
+def tail_of(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log file, at most 64 KB of it; empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 65536))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _pids(port: int) -> str:
+    return ", ".join(map(str, sorted(listeners(port)))) or "(of another user)"

@@ -1,0 +1,132 @@
+"""`run`, `demo`, `schema`: jobs in this process, no service needed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import eval_configs
+from launchers.environments import Environments, Recipe
+from launchers.registry import get_engine
+from orchestrator.cli.environments import install_all
+from orchestrator.cli.output import EXIT_OF_STATE, Exit, print_failure, print_json, stderr, stdout
+from orchestrator.cli.tables import plan_text, summary
+from orchestrator.cli.view import LiveView
+from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.intake import new_job, read_job
+from orchestrator.plan import plan_job
+from orchestrator.reaping import reap
+from orchestrator.record import JobRecord, State
+from orchestrator.runner import Runner
+from orchestrator.settings import Settings
+from orchestrator.spec import JobSpec, load_spec
+
+DEMO = Path(eval_configs.__file__).parent / "jobs" / "demo.yaml"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; start nothing.")]
+Install = Annotated[bool, typer.Option("--install", help="Install missing environments first.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(run)
+    app.command()(demo)
+    app.command()(schema)
+
+
+def run(
+    spec: Annotated[Path, typer.Argument(help="Job spec, YAML or JSON.", show_default=False)],
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+    install: Install = False,
+) -> None:
+    """Serve, probe, evaluate and tear down, here and now; the table at the end.
+
+    Exit codes: 0 succeeded, 1 failed, 2 bad spec, 3 incomplete, 4 cancelled, 130 interrupted.
+    """
+    settings = Settings()
+    if install:
+        _install_for(spec, settings)
+    job, base = read_job(spec, settings)
+    if dry_run:
+        _show_plan(job, base, settings, as_json)
+    _run(job, base, settings, as_json)
+
+
+def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
+    """The main job on a machine with nothing but Python: a real small model on a real engine, really evaluated.
+
+    The first time it installs the engine and the evaluator, each into an environment of its own.
+    """
+    settings = Settings()
+    if not dry_run:
+        _install_for(DEMO, settings)
+    job, base = read_job(DEMO, settings)
+    if dry_run:
+        _show_plan(job, base, settings, as_json)
+    _run(job, base, settings, as_json)
+
+
+def schema() -> None:
+    """Print the JSON schema of the job spec, for editors."""
+    print_json(JobSpec.model_json_schema())
+
+
+def _install_for(spec: Path, settings: Settings) -> None:
+    """Install what the spec names and is not here; what is wrong with the spec is said later, all at once."""
+    job, _ = load_spec(spec)
+    recipes: list[Recipe] = [get_evaluator(evaluate.evaluator).recipe for evaluate in job.evaluate]
+    engine_recipe = get_engine(job.serve.engine).recipe
+    missing = [
+        recipe
+        for recipe in dict.fromkeys([*recipes, *([engine_recipe] if engine_recipe else [])])
+        if Environments(settings.environments).find(recipe) is None
+    ]
+    install_all(missing, settings)
+
+
+def _run(job: JobSpec, base: Path, settings: Settings, as_json: bool) -> NoReturn:
+    reap(settings)
+    folder, record = new_job(job, settings)
+    console = stderr()
+    console.print(f"job {record.id}: {record.name}")
+    with LiveView(console) as view:
+        interrupted, record = asyncio.run(_in_loop(Runner(folder, record, job, base, settings, view)))
+    if as_json:
+        print_json(record)
+    else:
+        stdout().print(summary(record))
+        if record.failure:
+            print_failure(record.failure)
+    if interrupted and record.state is State.CANCELLED:
+        raise SystemExit(Exit.INTERRUPTED)
+    raise SystemExit(EXIT_OF_STATE[record.state])
+
+
+async def _in_loop(runner: Runner) -> tuple[bool, JobRecord]:
+    """Run with Ctrl-C and SIGTERM turned into a clean end; whether it was Ctrl-C, and the record."""
+    received: list[signal.Signals] = []
+
+    def interrupt(received_signal: signal.Signals) -> None:
+        received.append(received_signal)
+        runner.interrupt(received_signal.name)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupt, number)
+    record = await runner.run()
+    return bool(received) and received[0] is signal.SIGINT, record
+
+
+def _show_plan(job: JobSpec, base: Path, settings: Settings, as_json: bool) -> NoReturn:
+    plan = plan_job(job, base, settings)
+    if as_json:
+        print_json(plan)
+    else:
+        stdout().print(plan_text(plan), highlight=False)
+    raise SystemExit(Exit.SUCCEEDED)

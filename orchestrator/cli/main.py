@@ -1,0 +1,43 @@
+"""The commands, put together; errors of ours become messages and exit codes here and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from clients.errors import ClientError
+from launchers.errors import LaunchError
+from orchestrator.cli import environments, jobs, probing, serving
+from orchestrator.cli.output import Exit, exit_code_of, print_error, stderr
+from orchestrator.errors import OrchestratorError
+
+app = typer.Typer(
+    name="orchestrator",
+    help="Serve a language model in the engine that will run it, evaluate it there, and trust the numbers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+jobs.register(app)
+serving.register(app)
+probing.register(app)
+environments.register(app)
+
+
+def main() -> NoReturn:
+    """Run one command and exit with its code."""
+    try:
+        app()
+    except (LaunchError, ClientError, OrchestratorError) as error:
+        print_error(error, as_json="--json" in sys.argv)
+        sys.exit(exit_code_of(error))
+    except ValidationError as invalid:
+        # Only the settings are read outside of a spec: ORCHESTRATOR_* or orchestrator.toml.
+        stderr().print(f"[bold red]bad_settings[/]: {invalid}")
+        sys.exit(Exit.BAD_SPEC)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    sys.exit(Exit.SUCCEEDED)

@@ -1,0 +1,92 @@
+"""From a file to a job that can run: every error of it at once, relative paths made absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from clients.spec import ProbeSpec
+from launchers.spec import ServeSpec
+from orchestrator.errors import BadSpec, FieldError
+from orchestrator.job_folder import JobFolder
+from orchestrator.record import JobRecord, now
+from orchestrator.settings import Settings
+from orchestrator.spec.checks import check_job, check_serve
+from orchestrator.spec.loading import load_spec, parse_serve
+from orchestrator.spec.models import JobSpec
+
+
+def read_job(path: Path, settings: Settings) -> tuple[JobSpec, Path]:
+    """The spec in `path` and the folder that its relative paths start from.
+
+    Raises: BadSpec with every error, of form and of substance.
+    """
+    if path.suffix == ".py":
+        message = "OpenCompass configs cannot be run directly yet; write a job spec that names its data sets"
+        raise BadSpec([FieldError("", message)], source=str(path))
+    spec, errors = load_spec(path)
+    base = path.resolve().parent
+    spec = spec.model_copy(update={"serve": located(spec.serve, base)})
+    _raise_all(errors, check_job(spec, base, settings), source=str(path))
+    return spec, base
+
+
+def read_serve(values: Mapping[str, object], spec_file: Path | None, settings: Settings) -> tuple[ServeSpec, ProbeSpec]:
+    """The `serve` part from flags over the one in `spec_file`, and how to probe it.
+
+    Raises: BadSpec with every error.
+    """
+    if spec_file is None:
+        serve, errors = parse_serve(values, source="the command line")
+        probe, base = ProbeSpec(), Path.cwd()
+    else:
+        job, errors = load_spec(spec_file)
+        given = job.serve.model_dump(exclude_unset=True)
+        serve, more = parse_serve({**given, **values}, source=str(spec_file))
+        errors, probe, base = [*errors, *more], job.probe, spec_file.resolve().parent
+    serve = located(serve, base)
+    _raise_all(errors, check_serve(serve, settings), source=str(spec_file or "the command line"))
+    return serve, probe
+
+
+def new_job(spec: JobSpec, settings: Settings) -> tuple[JobFolder, JobRecord]:
+    """A folder and a record in state `queued` for a job that is about to run."""
+    folder = JobFolder.create(settings.jobs)
+    record = JobRecord(
+        id=folder.id,
+        name=spec.name or _default_name(spec),
+        spec=spec.model_dump(mode="json", exclude_unset=True),
+        labels=spec.labels,
+        created_at=now(),
+        folder=str(folder.path),
+    )
+    folder.write(record)
+    return folder, record
+
+
+def located(serve: ServeSpec, base: Path) -> ServeSpec:
+    """Paths of the spec made absolute: looked up from the spec's folder, then from the current one."""
+    if serve.model is None:
+        return serve
+    written = Path(serve.model).expanduser()
+    for candidate in (base / written, Path.cwd() / written):
+        if candidate.exists():
+            return serve.model_copy(update={"model": str(candidate.resolve())})
+    return serve
+
+
+def _raise_all(form: list[FieldError], substance: list[FieldError], *, source: str) -> None:
+    wrong = {error.path for error in form}
+    # What could not be read was left out, so what is said about it here would mislead.
+    kept = [error for error in substance if not any(_same(error.path, path) for path in wrong)]
+    if form or kept:
+        raise BadSpec([*form, *kept], source=source)
+
+
+def _same(path: str, wrong: str) -> bool:
+    return path == wrong or path.startswith(f"{wrong}.") or wrong.startswith(f"{path}.")
+
+
+def _default_name(spec: JobSpec) -> str:
+    evaluators = "+".join(dict.fromkeys(evaluate.evaluator for evaluate in spec.evaluate))
+    return f"{evaluators} of {spec.serve.served_name} on {spec.serve.engine}"

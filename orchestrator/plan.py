@@ -1,0 +1,74 @@
+"""What a job would do, with nothing started: `--dry-run`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from launchers.environments import Environments
+from launchers.spec import ServeSpec
+from orchestrator.allocation import Allocation, allocate
+from orchestrator.errors import EvaluatorMissing
+from orchestrator.evaluators.base import Target
+from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.leases import Leases
+from orchestrator.settings import Settings
+from orchestrator.spec.models import EvaluateSpec, JobSpec
+
+
+def plan_serve(spec: ServeSpec, settings: Settings) -> dict[str, Any]:
+    """Commands, variables, ports and GPUs of the servers; leased for a moment and given back.
+
+    Raises: EngineMissing, GpuUnavailable, PortInUse, ForeignServer.
+    """
+    with Leases(settings, "dry-run") as leases:
+        return allocate(spec, leases, settings.jobs / "JOB").describe()
+
+
+def plan_job(spec: JobSpec, base: Path, settings: Settings) -> dict[str, Any]:
+    """As `plan_serve`, with the command and the config of every evaluator.
+
+    Raises: as `plan_serve`, and EvaluatorMissing.
+    """
+    with Leases(settings, "dry-run") as leases:
+        allocation = allocate(spec.serve, leases, settings.jobs / "JOB")
+        evaluators = [_plan_evaluator(evaluate, spec, base, allocation, settings) for evaluate in spec.evaluate]
+        return {**allocation.describe(), "evaluators": evaluators}
+
+
+def target_of(evaluate: EvaluateSpec, serve: ServeSpec, allocation: Allocation, url: str) -> Target:
+    """What an evaluator talks to: the gateway at `url` (without `/v1`), and how hard."""
+    automatic = (serve.max_concurrency or allocation.engine.concurrency) * serve.replicas
+    concurrency = automatic if evaluate.concurrency == "auto" else evaluate.concurrency
+    model = Path(serve.model).expanduser() if serve.model else None
+    tokenizer = model if model and (model / "tokenizer_config.json").is_file() else None
+    return Target(f"{url}/v1", serve.served_name, tokenizer, concurrency)
+
+
+def _plan_evaluator(
+    evaluate: EvaluateSpec, spec: JobSpec, base: Path, allocation: Allocation, settings: Settings
+) -> dict[str, Any]:
+    evaluator = get_evaluator(evaluate.evaluator)
+    environment = Environments(settings.environments).find(evaluator.recipe)
+    if environment is None:
+        raise EvaluatorMissing(
+            f"evaluator `{evaluate.evaluator}` is not installed here",
+            hint=f"orchestrator install {evaluate.evaluator}",
+        )
+    target = target_of(evaluate, spec.serve, allocation, f"http://127.0.0.1:{allocation.gateway_port}")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-plan-") as scratch:
+        folder = Path(scratch)
+        command = evaluator.prepare(evaluate, base, environment, target, folder)
+        config = {str(path.relative_to(folder)): path.read_text() for path in _texts(folder)}
+    return {
+        "evaluator": evaluate.evaluator,
+        "argv": list(command.argv),
+        "env": dict(command.env),
+        "concurrency": target.concurrency,
+        "files": config,
+    }
+
+
+def _texts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size < 65536)

@@ -1,0 +1,136 @@
+"""The record of a job: what `GET /jobs/{id}` and `run --json` show, and what stands in the job's folder."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from clients.errors import ClientError
+from launchers.errors import LaunchError
+from orchestrator.errors import OrchestratorError
+from orchestrator.results import DatasetResult
+
+
+class State(StrEnum):
+    """States of a job; the last four are terminal and never change."""
+
+    QUEUED = "queued"
+    ALLOCATING = "allocating"
+    STARTING = "starting"
+    PROBING = "probing"
+    EVALUATING = "evaluating"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job is over."""
+        return self in (State.SUCCEEDED, State.INCOMPLETE, State.FAILED, State.CANCELLED)
+
+
+class Event(BaseModel):
+    """One line of a job's history; `seq` grows by one per job."""
+
+    seq: int
+    time: str
+    attempt: int
+    type: str
+    """`state` for a transition, `note` for a step within a phase."""
+    state: State
+    phase: str
+    """The state it belongs to, in finer steps: `starting/engine-0`."""
+    message: str
+    code: str | None = None
+    data: dict[str, Any] = {}
+
+
+class Failure(BaseModel):
+    """Why a job did not succeed."""
+
+    code: str
+    message: str
+    hint: str = ""
+    log: str | None = None
+    """Path of the log that tells most."""
+    log_tail: str = ""
+    """Its last 40 lines."""
+    command: str | None = None
+    """The exact command to repeat it by hand."""
+
+
+class Progress(BaseModel):
+    """How far the evaluation is, in samples."""
+
+    done: int = 0
+    total: int | None = None
+    failed: int = 0
+    rate: float | None = None
+    """Answers per second since the evaluation began."""
+    eta: float | None = None
+    """Seconds until the end at that rate."""
+
+
+class Teardown(BaseModel):
+    """Proof that nothing was left behind."""
+
+    clean: bool
+    processes: int
+    """Processes that were alive when the teardown began."""
+    survivors: list[int]
+    """Process ids that could not be ended."""
+    swept: list[int]
+    """Process ids that only the sweep by marker found."""
+    ports: dict[int, bool]
+    """Port -> whether it is free again."""
+    gpu_memory: dict[int, tuple[int, int]] | None
+    """GPU -> bytes used before the start and after the teardown; None without a driver."""
+    seconds: float
+
+
+class JobRecord(BaseModel):
+    """Everything that is known about one job."""
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    id: str
+    name: str
+    state: State = State.QUEUED
+    attempt: int = 1
+    spec: dict[str, Any]
+    labels: dict[str, str] = {}
+    created_at: str
+    finished_at: str | None = None
+    progress: Progress = Progress()
+    times: dict[str, float] = {}
+    """Seconds per phase."""
+    resources: dict[str, Any] = {}
+    """GPUs, ports, processes, commands, versions."""
+    probe: dict[str, Any] | None = None
+    """What the real generation answered."""
+    failure: Failure | None = None
+    results: list[DatasetResult] = []
+    gateway: dict[str, Any] = {}
+    """What the gateway counted: asked, answered, failed by cause, retried."""
+    teardown: Teardown | None = None
+    folder: str
+    logs: dict[str, str] = {}
+    """Name -> path of the log."""
+    report: str | None = None
+    """Path of the report."""
+
+
+def now() -> str:
+    """This moment as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+
+
+def failure_of(error: LaunchError | ClientError | OrchestratorError) -> Failure:
+    """The failure that an error of ours is."""
+    return Failure(code=error.code, message=error.message, hint=error.hint)

@@ -1,0 +1,105 @@
+"""What is left for people and programs after a job: `report.md` and `samples.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.job_folder import JobFolder, replace_text
+from orchestrator.record import JobRecord
+from orchestrator.results import DatasetResult, Sample
+
+SHOWN_FAILURES = 20
+
+
+def write_report(folder: JobFolder, record: JobRecord, samples: Sequence[Sample]) -> None:
+    """Write both files into the job's folder."""
+    lines = "".join(f"{sample.model_dump_json()}\n" for sample in samples)
+    replace_text(folder.path / "samples.jsonl", lines)
+    replace_text(folder.path / "report.md", markdown(record, samples))
+
+
+def markdown(record: JobRecord, samples: Sequence[Sample]) -> str:
+    """The report as Markdown."""
+    parts = [
+        f"# {record.name}: {record.state}\n",
+        *_failure(record),
+        *_scores(record.results),
+        *_phases(record),
+        *_served(record),
+        *_unanswered(samples),
+        *_teardown(record),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def score_cell(result: DatasetResult) -> str:
+    """`84.0 [78.3, 88.4]`, or why there is no number."""
+    if result.score is None:
+        return "no score"
+    if result.interval is None:
+        return f"{result.score:.2f}"
+    low, high = result.interval
+    return f"{result.score:.2f} [{low:.1f}, {high:.1f}]"
+
+
+def _failure(record: JobRecord) -> list[str]:
+    if record.failure is None:
+        return []
+    failure = record.failure
+    parts = [f"**{failure.code}**: {failure.message}\n", *([f"{failure.hint}\n"] if failure.hint else [])]
+    if failure.log_tail:
+        parts.append(f"Last lines of `{failure.log}`:\n\n```\n{failure.log_tail}\n```\n")
+    if failure.command:
+        parts.append(f"To repeat it by hand:\n\n```\n{failure.command}\n```\n")
+    return parts
+
+
+def _scores(results: Sequence[DatasetResult]) -> list[str]:
+    if not results:
+        return []
+    head = "| data set | metric | asked | answered | failed | coverage | score [95% interval] |"
+    rows = [
+        f"| {result.dataset} | {result.metric} | {result.asked} | {result.answered} | {result.failed} "
+        f"| {result.coverage:.3f} | {score_cell(result)} |"
+        for result in results
+    ]
+    notes = [f"- {result.dataset}: {note}" for result in results for note in result.notes]
+    return ["## Scores\n", head, "|---|---|---:|---:|---:|---:|---:|", *rows, "", *notes, ""]
+
+
+def _phases(record: JobRecord) -> list[str]:
+    rows = [f"| {phase} | {seconds:.2f} |" for phase, seconds in record.times.items()]
+    return ["## Time per phase\n", "| phase | seconds |", "|---|---:|", *rows, ""]
+
+
+def _served(record: JobRecord) -> list[str]:
+    if not record.resources:
+        return []
+    gateway = ", ".join(f"{name} {value}" for name, value in record.gateway.items() if value)
+    commands = [" ".join(replica["argv"]) for replica in record.resources["replicas"]]
+    listing = "\n".join(commands) or str(record.resources["external"])
+    return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {gateway}\n"]
+
+
+def _unanswered(samples: Sequence[Sample]) -> list[str]:
+    failed = [sample for sample in samples if sample.failed]
+    if not failed:
+        return []
+    rows = [f"- {sample.dataset} #{sample.index}: {sample.failed}" for sample in failed[:SHOWN_FAILURES]]
+    if len(failed) > SHOWN_FAILURES:
+        rows.append(f"- ... and {len(failed) - SHOWN_FAILURES} more in `samples.jsonl`")
+    return ["## Samples without an answer (not scored)\n", *rows, ""]
+
+
+def _teardown(record: JobRecord) -> list[str]:
+    proof = record.teardown
+    if proof is None:
+        return []
+    free = "free" if all(proof.ports.values()) else "NOT ALL FREE"
+    verdict = "clean" if proof.clean else "NOT CLEAN"
+    return [
+        "## Teardown\n",
+        f"{verdict}: {proof.processes} processes ended, survivors {proof.survivors or 'none'}, "
+        f"ports {', '.join(map(str, proof.ports))} {free}, "
+        f"GPU memory {'given back' if proof.gpu_memory else 'not used'}, {proof.seconds:.2f} s.",
+    ]

@@ -1,0 +1,216 @@
+"""The runner: owns one job from the first lease to the proof of its teardown.
+
+The happy path is `Runner._sequence`, top to bottom: allocate, start, probe, evaluate; `Runner.run` ends it, whatever
+happened, in a teardown and one terminal state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clients.errors import ClientError
+from launchers.environments import Environments
+from launchers.errors import LaunchError
+from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError, innermost
+from orchestrator.evaluation import EvaluatorRun
+from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.history import History, View
+from orchestrator.job_folder import JobFolder
+from orchestrator.plan import target_of
+from orchestrator.record import Failure, JobRecord, State, failure_of
+from orchestrator.report import write_report
+from orchestrator.results import DatasetResult, Sample
+from orchestrator.serving import Serving
+from orchestrator.settings import Settings
+from orchestrator.spec.models import JobSpec
+
+
+class Runner:
+    """One job in this process. `run` once; `interrupt` from a signal handler at any time."""
+
+    def __init__(
+        self, folder: JobFolder, record: JobRecord, spec: JobSpec, base: Path, settings: Settings, view: View
+    ) -> None:
+        self.history = History(folder, record, view)
+        self._folder = folder
+        self._spec = spec
+        self._base = base
+        self._settings = settings
+        self._serving = Serving(spec.serve, spec.probe, settings, owner=folder.id, folder=folder.path, tell=self._tell)
+        self._evaluators: list[EvaluatorRun] = []
+        self._samples: list[Sample] = []
+        self._work: asyncio.Task[None] | None = None
+        self._interrupted = ""
+        self._short: list[DatasetResult] = []
+        self._hurrying: asyncio.Task[None] | None = None
+
+    async def run(self) -> JobRecord:
+        """The whole job; returns its record in a terminal state, with nothing left running."""
+        lock = self._folder.lock()
+        try:
+            state, failure = await self._ending()
+            await self._tear_down(failure)
+            self._publish(state)
+        finally:
+            os.close(lock)
+        return self.history.record
+
+    def interrupt(self, why: str) -> None:
+        """End the job as `cancelled`. While it is stopping its outcome stands, and it stops in a hurry."""
+        if self.history.record.state is State.STOPPING:
+            self._hurrying = asyncio.create_task(self._hurry())
+        elif not self._interrupted:
+            self._interrupted = why
+            if self._work:
+                self._work.cancel()
+
+    async def _hurry(self) -> None:
+        """No grace for what is being stopped already."""
+        await asyncio.gather(
+            *(run.stop(0.0) for run in self._evaluators),
+            *(server.stop(0.0) for server in self._serving.servers.values()),
+        )
+
+    async def _ending(self) -> tuple[State, Failure | None]:
+        """Run the sequence; which state it ends in, and why."""
+        self._work = asyncio.create_task(self._sequence())
+        if self._interrupted:
+            self._work.cancel()
+        done, _ = await asyncio.wait({self._work}, timeout=self._spec.timeout)
+        if not done:
+            self._work.cancel()
+            await asyncio.wait({self._work})
+            hint = "raise `timeout` in the spec"
+            late = JobTimeout(f"the job did not end within {self._spec.timeout:g} s", hint=hint)
+            return State.FAILED, self._explain(late)
+        try:
+            self._work.result()
+        except asyncio.CancelledError:
+            message = f"cancelled by {self._interrupted or 'its owner'}"
+            return State.CANCELLED, Failure(code="cancelled", message=message)
+        except Exception as error:  # noqa: BLE001 - whatever happens, the job ends in a teardown and a state
+            return State.FAILED, self._explain(innermost(error))
+        return self._verdict()
+
+    async def _sequence(self) -> None:
+        history, serving = self.history, self._serving
+        history.enter(State.ALLOCATING, "leasing GPUs and ports")
+        allocation = serving.allocate()
+        history.record.resources = allocation.describe()
+        url = await serving.open_gateway(self._folder.journal)
+        history.note("allocating", f"gateway listens on {url}", {"url": url})
+        await self._start_evaluator(0, url)
+
+        history.enter(State.STARTING, f"starting {allocation.engine.name}")
+        await serving.start()
+
+        history.enter(State.PROBING, "asking for a real generation")
+        answer = await serving.probe()
+        history.record.probe = {
+            "prompt": self._spec.probe.prompt,
+            "text": answer.text,
+            "seconds": answer.seconds,
+        }
+
+        history.enter(State.EVALUATING, "the evaluator's requests are answered now")
+        async with asyncio.TaskGroup() as group:
+            guard = group.create_task(serving.guard())
+            await self._evaluate(url)
+            guard.cancel()
+
+    async def _start_evaluator(self, index: int, url: str) -> None:
+        """The first one starts with the engine: its imports take as long as the engine's."""
+        spec = self._spec.evaluate[index]
+        evaluator = get_evaluator(spec.evaluator)
+        environment = Environments(self._settings.environments).find(evaluator.recipe)
+        if environment is None:
+            raise EvaluatorMissing(
+                f"evaluator `{spec.evaluator}` is not installed here",
+                hint=f"orchestrator install {spec.evaluator}  ({evaluator.recipe.size}, {evaluator.recipe.time})",
+            )
+        name = f"{spec.evaluator}-{index}"
+        folder = self._folder.path / name
+        folder.mkdir()
+        target = target_of(spec, self._spec.serve, self._serving.allocation, url)
+        command = evaluator.prepare(spec, self._base, environment, target, folder)
+        run = EvaluatorRun(evaluator, spec, command, folder, self._folder.log(name), f"{self._folder.id}/{name}")
+        self._evaluators.append(run)
+        await run.start()
+        self.history.record.logs = {**self.history.record.logs, name: str(run.log)}
+        self.history.note(self.history.record.state.value, f"{name} starts", {"command": run.shell()})
+
+    async def _evaluate(self, url: str) -> None:
+        for index in range(len(self._spec.evaluate)):
+            if index == len(self._evaluators):
+                await self._start_evaluator(index, url)
+            evaluation = await self._evaluators[index].follow(self._serving.ledger, self.history.progress)
+            self.history.record.results = [*self.history.record.results, *evaluation.datasets]
+            self._samples.extend(evaluation.samples)
+            least = self._spec.evaluate[index].min_coverage
+            self._short.extend(result for result in evaluation.datasets if result.coverage < least)
+            self.history.save()
+
+    def _verdict(self) -> tuple[State, Failure | None]:
+        if not self._short:
+            return State.SUCCEEDED, None
+        named = ", ".join(f"{result.dataset} {result.answered}/{result.asked}" for result in self._short)
+        causes = self._serving.ledger.snapshot()["causes"]
+        hint = "the scores hold for the answered samples only; the report lists the failed ones"
+        message = f"fewer samples were answered than `min_coverage` asks for: {named}; causes: {causes}"
+        return State.INCOMPLETE, Failure(code="coverage_too_low", message=message, hint=hint)
+
+    async def _tear_down(self, failure: Failure | None) -> None:
+        record = self.history.record
+        if failure:
+            self.history.fail(failure)
+        if record.state is State.QUEUED:
+            self.history.enter(State.ALLOCATING, "nothing was started")
+        self.history.enter(State.STOPPING, "stopping everything that was started")
+        record.gateway = self._serving.ledger.snapshot()
+        await asyncio.gather(*(run.stop() for run in self._evaluators))
+        record.teardown = await self._serving.stop()
+
+    def _publish(self, state: State) -> None:
+        record = self.history.record
+        record.report = str(self._folder.path / "report.md")
+        message = record.failure.message if record.failure else "every sample was asked, answered and scored"
+        code = record.failure.code if record.failure else None
+        self.history.enter(state, message, code=code)
+        write_report(self._folder, record, self._samples)
+
+    def _explain(self, error: BaseException) -> Failure:
+        """The failure with the log that tells most and the command to repeat it."""
+        if not isinstance(error, LaunchError | ClientError | OrchestratorError):
+            return self._unexpected(error)
+        failure = failure_of(error)
+        if isinstance(error, OrchestratorError) and self._evaluators:
+            run = self._evaluators[-1]
+            return failure.model_copy(update={"log": str(run.log), "log_tail": run.tail(), "command": run.shell()})
+        server = next(iter(self._serving.servers.values()), None)
+        if server is None:
+            return failure
+        return failure.model_copy(
+            update={"log": str(server.log), "log_tail": server.tail(), "command": server.command.shell()}
+        )
+
+    def _unexpected(self, error: BaseException) -> Failure:
+        log = self._folder.log("runner")
+        log.write_text("".join(traceback.format_exception(error)))
+        return Failure(
+            code="internal_error",
+            message=f"{type(error).__name__}: {error}",
+            hint="this is a bug of the orchestrator; please report it with the log",
+            log=str(log),
+        )
+
+    def _tell(self, phase: str, message: str, data: Mapping[str, Any]) -> None:
+        record = self.history.record
+        if "pid" in data:
+            name = phase.rsplit("/", 1)[-1]
+            record.logs = {**record.logs, name: str(self._folder.log(name))}
+        self.history.note(phase, message, data)

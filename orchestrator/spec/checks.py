@@ -1,0 +1,143 @@
+"""What a well-formed spec may still ask that cannot be done here: checked before anything is taken or started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from launchers.engine import Engine
+from launchers.environments import Environments
+from launchers.errors import SpecRefused
+from launchers.gpus import Inventory, discover
+from launchers.registry import get_engine
+from launchers.spec import ServeSpec
+from orchestrator.errors import EvaluatorMissing, FieldError
+from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.settings import Settings
+from orchestrator.spec.models import EvaluateSpec, JobSpec
+
+RESERVED_VARIABLES = {
+    "CUDA_VISIBLE_DEVICES": "set by the lease; name GPUs in `gpus`",
+    "ORCHESTRATOR_MARK": "used to find the processes of this job",
+}
+
+
+def check_job(spec: JobSpec, base: Path, settings: Settings) -> list[FieldError]:
+    """Every error of a job that its form does not show. `base` is where relative paths start."""
+    errors = check_serve(spec.serve, settings)
+    if spec.keep_alive:
+        errors.append(FieldError("keep_alive", "needs the service, which this version does not have; remove it"))
+    if spec.priority:
+        errors.append(FieldError("priority", "needs the service's queue, which this version does not have; remove it"))
+    for index, evaluate in enumerate(spec.evaluate):
+        errors.extend(_check_evaluate(evaluate, f"evaluate.{index}", spec.serve, base, settings))
+    return errors
+
+
+def check_serve(spec: ServeSpec, settings: Settings) -> list[FieldError]:
+    """Every error of the `serve` part."""
+    try:
+        engine = get_engine(spec.engine)
+    except SpecRefused as unknown:
+        return [FieldError("serve.engine", unknown.message), *_under("serve", _model(spec, None))]
+    refused = [(refusal.field, refusal.message) for refusal in engine.refusals(spec)]
+    found = [*refused, *_model(spec, engine), *_policy(spec, settings), *_variables(spec), *_ports(spec)]
+    if not any(field in ("tensor_parallel", "pipeline_parallel", "gpus") for field, _ in refused):
+        found.extend(_gpus(spec, engine, discover(settings.gpus)))
+    return _under("serve", found)
+
+
+def _under(prefix: str, found: list[tuple[str, str]]) -> list[FieldError]:
+    return [FieldError(f"{prefix}.{field}", message) for field, message in found]
+
+
+def _model(spec: ServeSpec, engine: Engine | None) -> list[tuple[str, str]]:
+    if spec.model is None:
+        optional = spec.engine == "external" or spec.served_model_name is not None
+        return [] if optional and engine and engine.recipe is None else [("model", "is required")]
+    path = Path(spec.model).expanduser()
+    is_path = spec.model.startswith(("/", "~", "./", "../")) or spec.model.count("/") > 1
+    if path.exists() or not is_path:
+        return _incomplete_model(path, engine) if path.is_dir() else []
+    return [
+        (
+            "model",
+            f"{path} does not exist; give the folder with config.json, weights and tokenizer, or a hub id",
+        )
+    ]
+
+
+def _incomplete_model(folder: Path, engine: Engine | None) -> list[tuple[str, str]]:
+    if engine is None or engine.recipe is None or (folder / "config.json").is_file():
+        return []
+    return [("model", f"{folder} has no config.json, so it is not the folder of a model")]
+
+
+def _policy(spec: ServeSpec, settings: Settings) -> Iterator[tuple[str, str]]:
+    if spec.trust_remote_code and not settings.allow_trust_remote_code:
+        yield (
+            "trust_remote_code",
+            "the operator does not allow it; set ORCHESTRATOR_ALLOW_TRUST_REMOTE_CODE=true to allow it",
+        )
+
+
+def _variables(spec: ServeSpec) -> Iterator[tuple[str, str]]:
+    for name in RESERVED_VARIABLES.keys() & spec.env.keys():
+        yield f"env.{name}", f"cannot be set: {RESERVED_VARIABLES[name]}"
+
+
+def _ports(spec: ServeSpec) -> Iterator[tuple[str, str]]:
+    if spec.port is not None and spec.port == spec.nccl_port:
+        yield "nccl_port", f"is the same as `port` ({spec.port}); every server needs two different ports"
+
+
+def _gpus(spec: ServeSpec, engine: Engine, inventory: Inventory) -> Iterator[tuple[str, str]]:
+    needed = spec.gpus_per_replica * spec.replicas
+    have = len(inventory.gpus)
+    where = f"this machine has {have}" + (f" ({inventory.reason})" if inventory.reason and not have else "")
+    if spec.gpus is not None:
+        yield from _explicit_gpus(spec, engine, inventory, needed)
+    elif engine.gpus_needed(spec, have) > have:
+        field = "tensor_parallel" if spec.gpus_per_replica > 1 else "replicas"
+        parts = f"{spec.tensor_parallel} tensor x {spec.pipeline_parallel} pipeline x {spec.replicas} replicas"
+        yield field, f"needs {needed} GPUs ({parts}), {where}"
+
+
+def _explicit_gpus(spec: ServeSpec, engine: Engine, inventory: Inventory, needed: int) -> Iterator[tuple[str, str]]:
+    wanted = spec.gpus or []
+    known = {gpu.index for gpu in inventory.gpus}
+    if len(set(wanted)) != len(wanted):
+        yield "gpus", "names a GPU twice"
+    if missing := sorted(set(wanted) - known):
+        yield "gpus", f"GPU {', '.join(map(str, missing))} does not exist here; there are {sorted(known)}"
+    on_processor = not wanted and not engine.needs_gpu and spec.gpus_per_replica == 1
+    if len(wanted) != needed and not on_processor:
+        yield (
+            "gpus",
+            f"names {len(wanted)} GPUs, but tensor_parallel x pipeline_parallel x replicas is {needed}",
+        )
+
+
+def _check_evaluate(
+    spec: EvaluateSpec, path: str, serve: ServeSpec, base: Path, settings: Settings
+) -> Iterator[FieldError]:
+    try:
+        evaluator = get_evaluator(spec.evaluator)
+    except EvaluatorMissing as missing:
+        yield FieldError(f"{path}.evaluator", missing.message)
+        return
+    environment = Environments(settings.environments).find(evaluator.recipe)
+    for refusal in evaluator.refusals(spec, base, environment):
+        yield FieldError(f"{path}.{refusal.field}", refusal.message)
+    yield from _check_sampling(spec, f"{path}.generation", serve)
+
+
+def _check_sampling(spec: EvaluateSpec, path: str, serve: ServeSpec) -> Iterator[FieldError]:
+    try:
+        ignored = get_engine(serve.engine).ignored_sampling
+    except SpecRefused:
+        return  # reported at serve.engine
+    for field, instead in ignored.items():
+        value = getattr(spec.generation, field)
+        if value is not None and value != 0:
+            yield FieldError(f"{path}.{field}", f"engine `{serve.engine}` does not honour it: {instead}")

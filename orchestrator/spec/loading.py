@@ -1,0 +1,170 @@
+"""Reading a job spec so that every error of its form is reported at once, with its path and the nearest valid key."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from launchers.spec import ServeSpec
+from orchestrator.errors import BadSpec, FieldError
+from orchestrator.spec.models import JobSpec
+
+Location = tuple[int | str, ...]
+
+
+def load_spec(path: Path) -> tuple[JobSpec, list[FieldError]]:
+    """Read a YAML or JSON file; see `parse_spec`.
+
+    Raises: BadSpec when the file cannot be read or is not a mapping.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSpec([FieldError("", f"cannot be read: {error}")], source=str(path)) from error
+    try:
+        document = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadSpec([FieldError("", f"is not valid YAML or JSON: {error}")], source=str(path)) from error
+    return parse_spec(document, source=str(path))
+
+
+def parse_spec(document: object, *, source: str = "the job spec") -> tuple[JobSpec, list[FieldError]]:
+    """The spec, and the errors of its form.
+
+    With errors the spec is what is left without the wrong keys, so that the caller can check the rest of it and
+    report everything together. Relative paths are kept as they are written.
+    Raises: BadSpec when nothing is left to check.
+    """
+    if not isinstance(document, Mapping):
+        raise BadSpec([FieldError("", f"must be a mapping, not {type(document).__name__}")], source=source)
+    remaining: Any = copy.deepcopy(dict(document))
+    errors: list[FieldError] = []
+    while True:
+        try:
+            return JobSpec.model_validate(remaining), errors
+        except ValidationError as invalid:
+            details = invalid.errors(include_url=False)
+            errors.extend(error for error in _field_errors(details, remaining) if not _follows(error, errors))
+            removed = [_remove(remaining, detail["loc"]) for detail in reversed(details)]
+            if not any(removed):
+                raise BadSpec(errors, source=source) from None
+
+
+def parse_serve(values: Mapping[str, object], *, source: str) -> tuple[ServeSpec, list[FieldError]]:
+    """The `serve` part alone, for `orchestrator up`.
+
+    Raises: BadSpec as `parse_spec` does.
+    """
+    document = {"serve": dict(values), "evaluate": [{"evaluator": "opencompass", "datasets": ["none"]}]}
+    spec, errors = parse_spec(document, source=source)
+    return spec.serve, errors
+
+
+def _field_errors(details: Sequence[ErrorDetails], document: object) -> list[FieldError]:
+    """One error per path: the alternatives of a union are joined."""
+    messages: dict[str, list[str]] = {}
+    for detail in details:
+        messages.setdefault(_path(detail["loc"], document), []).append(_message(detail))
+    return [FieldError(path, " or ".join(dict.fromkeys(said))) for path, said in messages.items()]
+
+
+def _follows(error: FieldError, known: Sequence[FieldError]) -> bool:
+    """Whether the error only comes from taking out what is known to be wrong."""
+    return any(item.path == error.path or item.path.startswith(f"{error.path}.") for item in known)
+
+
+def _path(location: Location, document: Any) -> str:
+    """Dotted path of a key; what pydantic adds for the alternatives of a union is left out."""
+    parts: list[str] = []
+    for part in location:
+        if not isinstance(document, dict | list):
+            break
+        parts.append(str(part))
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    return ".".join(parts)
+
+
+def _message(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(detail["loc"])
+        case "missing":
+            return "is required"
+        case _:
+            said = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            return f"{said[0].lower()}{said[1:]}, got {_shown(detail['input'])}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown_key(location: Location) -> str:
+    valid = sorted(_fields_at(JobSpec, location[:-1]))
+    close = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+    if close:
+        return f"unknown key; did you mean `{close[0]}`?"
+    return f"unknown key; valid here: {', '.join(valid)}"
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> set[str]:
+    if not location:
+        return set(model.model_fields)
+    head, *tail = location
+    inner = _model_in(model.model_fields[str(head)].annotation) if str(head) in model.model_fields else None
+    rest = tuple(part for part in tail if not isinstance(part, int))
+    return _fields_at(inner, rest) if inner else set()
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _remove(document: Any, location: Location) -> bool:
+    """Take the wrong value out of the document; True when something was removed."""
+    *parents, key = location
+    place = document
+    for part in parents:
+        try:
+            place = place[part]
+        except (KeyError, IndexError, TypeError):
+            return _remove(document, tuple(parents)) if parents else False
+    if isinstance(place, dict) and key in place:
+        del place[key]
+        return True
+    if isinstance(place, list) and isinstance(key, int) and key < len(place):
+        del place[key]
+        return True
+    # A required key that is missing, or a part of a union: nothing at this place, so the whole above it goes.
+    return _remove(document, tuple(parents)) if parents else False
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without the silent loss of a key that is written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; a repeated key is an error."""
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                where = key_node.start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", where)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
