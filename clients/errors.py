@@ -4,6 +4,7 @@
     ├── NotReady                 the engine did not become ready
     │   ├── StartupTimeout       not ready within `startup_timeout`
     │   ├── StartupStalled       no new log line and no change for `stall_timeout`
+    │   ├── ForeignListener      something that is not ours listens on the port
     │   └── ProbeFailed          it listens, but a real generation did not come back
     ├── EngineUnresponsive       it was ready, and now neither traffic nor a generation succeeds
     ├── NoReplica                no replica is ready and none will come
@@ -15,6 +16,10 @@ that says what to do next.
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+Cause = Literal["refused", "reset", "cut", "timeout"]
 
 
 class ClientError(Exception):
@@ -46,6 +51,12 @@ class StartupStalled(NotReady):
     code = "startup_stalled"
 
 
+class ForeignListener(NotReady):
+    """Something that is not ours listens on the port."""
+
+    code = "foreign_server"
+
+
 class ProbeFailed(NotReady):
     """The server answers, but a real generation did not come back."""
 
@@ -65,9 +76,17 @@ class NoReplica(ClientError):
 
 
 class UpstreamError(ClientError):
-    """One request to one replica failed below HTTP."""
+    """One request to one replica failed below HTTP.
+
+    `cause` says how: `refused` (no connection), `reset` (closed before a byte of the answer), `cut` (closed
+    or garbled in the middle of it) or `timeout` (open, but not a byte for the time allowed).
+    """
 
     code = "engine_unresponsive"
+
+    def __init__(self, message: str, *, cause: Cause, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cause: Cause = cause
 
 
 class JournalError(ClientError):

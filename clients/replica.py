@@ -1,0 +1,52 @@
+"""One running engine as the pool sees it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from clients.connection import Headers
+from clients.upstream import Upstream
+
+State = Literal["starting", "ready", "unhealthy", "dead"]
+
+
+class Replica:
+    """An engine that serves, or will serve, the job's model.
+
+    `model` is the name that this engine expects in a request (None: whatever the request says), `api_key`
+    what it wants as bearer token, `headers` are added to every request. The state is the pool's to change.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        model: str | None = None,
+        api_key: str | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.port = port
+        self.model = model
+        self.headers: Headers = list(headers or [])
+        if api_key:
+            self.headers.append((b"authorization", b"Bearer " + api_key.encode()))
+        self.upstream = Upstream(host, port)
+        self.state: State = "starting"
+        self.reason = ""
+        """Why it is unhealthy or dead."""
+        self.in_flight = 0
+        self.served = 0
+        """Requests ever given to it."""
+
+    @property
+    def base_url(self) -> str:
+        """`http://host:port`, without a trailing slash."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    @property
+    def last_success(self) -> float:
+        """Monotonic time, in seconds, of the last byte of any answer from it; -inf before the first."""
+        return self.upstream.last_byte
