@@ -21,7 +21,8 @@ _TAIL = 15  # lines of the log in an error message
 # first import. The check imports what will be used, and so leaves it compiled. (A newer pip than the one that
 # comes with Python gained 2 s, its own upgrade included: not worth a download.)
 _PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile")
-_COLLECTING = re.compile(r"Collecting ([\w.\-]+)")
+# "Processing" is what pip says instead for a package that is a file on this machine.
+_COLLECTING = re.compile(r"Collecting ([\w.\-]+)|Processing (?:\S*/)?([\w.]+)-\d")
 _DOWNLOADING = re.compile(r"\s*Downloading (\S+) \((.+ [MG]B)\)")
 _COMPILING = re.compile(r"\s*Building wheel for ([\w.\-]+) .*started")
 _UNPACKING = re.compile(r"Installing collected packages: (.*)")
@@ -51,8 +52,6 @@ def build(what: Build, report: Callable[[str], None]) -> None:
     """
     what.log.parent.mkdir(parents=True, exist_ok=True)
     what.log.unlink(missing_ok=True)
-    if not what.requirements.is_file():
-        raise InstallFailed(f"{what.name}: no requirements file {what.requirements}")
     progress = _Progress(what.requirements, report)
     for (stage, argv), hear in zip(_stages(what), (_ignore, progress.hear, _ignore), strict=True):
         report(stage)
@@ -67,10 +66,7 @@ def build(what: Build, report: Callable[[str], None]) -> None:
 def packages_of(folder: Path) -> dict[str, str]:
     """Version of every package in the environment, by normalised name."""
     libraries = [str(path) for path in (folder / "lib").glob("python*/site-packages")]
-    found = {
-        re.sub(r"[-_.]+", "-", one.metadata["Name"]).lower(): one.version
-        for one in distributions(path=libraries)
-    }
+    found = {re.sub(r"[-_.]+", "-", one.metadata["Name"]).lower(): one.version for one in distributions(path=libraries)}
     return dict(sorted(found.items()))
 
 
@@ -135,13 +131,13 @@ class _Progress:
         if found := _COLLECTING.match(line):
             self._collected += 1
             of = f" of {self._total}" if self._collected <= self._total else ""
-            self._report(f"package {self._collected}{of}: {found[1]}")
+            self._report(f"package {self._collected}{of}: {found[1] or found[2]}")
         elif found := _DOWNLOADING.match(line):
             self._report(f"downloading {found[1]} ({found[2]})")
         elif found := _COMPILING.match(line):
             self._report(f"compiling {found[1]}")
         elif found := _UNPACKING.match(line):
-            self._report(f"unpacking {len(found[1].split(','))} packages")
+            self._report(f"unpacking packages: {len(found[1].split(','))}")
 
 
 def _ignore(_line: str) -> None:

@@ -69,7 +69,7 @@ class Environments:
     """The isolated environments under one folder, which is created with the first of them."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
+        self._root = root.resolve()
 
     def find(self, wanted: Recipe | str) -> Environment | None:
         """The installed environment, or None. Reads one small file.
@@ -83,7 +83,7 @@ class Environments:
 
     def installed(self) -> list[Environment]:
         """Every environment that is in use by name, sorted by name."""
-        links = (link for link in sorted(self._root.glob("*")) if link.is_symlink())
+        links = (link for link in sorted(self._root.glob("*")) if link.is_symlink() and link.name[0] != ".")
         return [found for link in links if (found := _read(link.resolve())) is not None]
 
     def install(self, recipe: Recipe, *, report: Report, log: Path) -> Environment:
@@ -106,7 +106,7 @@ class Environments:
 
     def _build(self, recipe: Recipe, report: Report, log: Path, lock: int) -> Environment:
         folder = self._folder(recipe)
-        shutil.rmtree(folder, ignore_errors=True)  # half-built: whoever built it is gone, or we had no lock
+        shutil.rmtree(folder, ignore_errors=True)  # half-built: we hold the lock, so its builder is gone
         _room(self._root, recipe)
         try:
             build(Build(recipe.name, folder, recipe.requirements, recipe.check, log, lock), report)

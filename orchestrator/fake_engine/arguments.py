@@ -110,9 +110,7 @@ def _add_startup(parser: argparse.ArgumentParser) -> None:
         help="log a traceback instead of becoming ready and stay, port closed, for ever (as LightLLM does)",
     )
     add("--load-log", metavar="TEXT|FILE", help="what the two above write, e.g. an out-of-memory traceback")
-    add(
-        "--bind-only", action="store_true", help="bind the port and never listen (as vLLM does while loading)"
-    )
+    add("--bind-only", action="store_true", help="bind the port and never listen (as vLLM does while loading)")
 
 
 def _add_faults(parser: argparse.ArgumentParser) -> None:
@@ -166,9 +164,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="... by this signal, 9 for instance (default: exit code 1)",
     )
-    add(
-        "--close-idle", type=_seconds, metavar="S", help="close keep-alive connections that were idle so long"
-    )
+    add("--close-idle", type=_seconds, metavar="S", help="close keep-alive connections that were idle so long")
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:

@@ -75,9 +75,7 @@ def _options(given: argparse.Namespace) -> Options:
             crash_signal=given.crash_signal,
             close_idle=given.close_idle,
         ),
-        processes=Processes(
-            given.workers, given.detached_worker, given.ignore_sigterm, given.ignore_first_sigterm
-        ),
+        processes=Processes(given.workers, given.detached_worker, given.ignore_sigterm, given.ignore_first_sigterm),
     )
 
 
@@ -110,9 +108,7 @@ def _problems(given: argparse.Namespace) -> Iterator[str]:
 
 
 def _set(given: argparse.Namespace, name: str) -> bool:
-    return getattr(given, name) not in (None, False, 0.0) or (
-        name == "exit_on_load" and given.exit_on_load is not None
-    )
+    return getattr(given, name) not in (None, False, 0.0) or (name == "exit_on_load" and given.exit_on_load is not None)
 
 
 def _flags(names: Sequence[str]) -> str:

@@ -53,9 +53,7 @@ class Pace:
             return self.latency
         # Box-Muller: a standard normal from two uniform shares.
         radius = math.sqrt(-2.0 * math.log(1.0 - share(seed, "radius", number)))
-        return self.latency * math.exp(
-            self.latency_sigma * radius * math.cos(math.tau * share(seed, "angle", number))
-        )
+        return self.latency * math.exp(self.latency_sigma * radius * math.cos(math.tau * share(seed, "angle", number)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,9 +180,7 @@ class FakeEngine:
             for name, value in values.items()
         ]
         lines.append("# TYPE fake:faults_total counter")
-        lines += [
-            f'fake:faults_total{{model_name="{model}",fault="{fault}"}} {n}' for fault, n in self._met.items()
-        ]
+        lines += [f'fake:faults_total{{model_name="{model}",fault="{fault}"}} {n}' for fault, n in self._met.items()]
         return "\n".join(lines) + "\n"
 
 

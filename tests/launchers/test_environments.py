@@ -76,9 +76,7 @@ def test_an_installed_environment_is_found_by_recipe_and_by_name(
     assert found == environments.find("tiny")
     assert environments.installed() == [found]
     assert found.packages["iniconfig"] == "2.3.1"
-    where = subprocess.check_output(
-        [found.python, "-c", "import iniconfig; print(iniconfig.__file__)"], text=True
-    )
+    where = subprocess.check_output([found.python, "-c", "import iniconfig; print(iniconfig.__file__)"], text=True)
     assert Path(where).is_relative_to(found.folder)
     assert environments.find("another") is None
 
