@@ -1,0 +1,163 @@
+"""What a run of OpenCompass left behind, data set by data set, checked: its exit code means nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import EvaluatorFailed
+from orchestrator.evaluators.opencompass.progress import read_status
+from orchestrator.evaluators.opencompass.resolved import read_resolved
+
+_CORRECT_KEYS = ("correct", "is_correct", "cascade_correct")
+_PREDICTION_KEYS = ("pred", "predictions", "prediction")
+_GOLD_KEYS = ("answer", "references", "reference", "gold")
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What the evaluator says of one answer."""
+
+    prediction: str | None = None
+    gold: str | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFiles:
+    """The whole of one data set's files."""
+
+    name: str
+    repeats: int
+    """How often each question was asked; the answers of the first round come first."""
+    predictions: list[dict[str, Any]]
+    """`origin_prompt`, `prediction` (text, or texts of several turns) and mostly `gold`, in the order of the data."""
+    metrics: dict[str, float]
+    details: list[Detail]
+    """One per prediction, in their order; empty when the evaluator gives none."""
+    version: str | None
+    """First six hex digits of OpenCompass's hash of the prompt template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A data set without a whole result."""
+
+    name: str
+    reason: str
+
+
+def run_of(out: Path) -> Path:
+    """The one run under `out`.
+
+    Raises: EvaluatorFailed when OpenCompass died before it began.
+    """
+    runs = sorted(path.parent for path in out.glob("*/configs"))
+    if not runs:
+        raise EvaluatorFailed("OpenCompass ended before it had read its config")
+    return runs[-1]
+
+
+def read_run(run: Path, limit: int | None) -> Iterator[DatasetFiles | Broken]:
+    """Every data set of the run, whole or broken, in the order of the config."""
+    config = read_resolved(max((run / "configs").glob("*.py")))
+    model = config["models"][0]["abbr"]
+    versions = _versions(run)
+    for dataset in config["datasets"]:
+        name = dataset["abbr"]
+        repeats = dataset.get("n", 1)
+        status = read_status(run / "infer_status" / model / f"{name}.json")
+        try:
+            predictions = _predictions(run / "predictions" / model, name, status, limit)
+            metrics, details = _results(run / "results" / model / f"{name}.json", len(predictions), repeats)
+        except _Unusable as reason:
+            yield Broken(name, str(reason))
+        else:
+            yield DatasetFiles(name, repeats, predictions, metrics, details, versions.get(name))
+
+
+class _Unusable(Exception):
+    """Files of one data set that do not hold a whole result."""
+
+
+def _predictions(folder: Path, name: str, status: dict[str, Any], limit: int | None) -> list[dict[str, Any]]:
+    file = folder / f"{name}.json"
+    if status.get("status") != "done" or (file.parent / f"tmp_{file.stem}.jsonl").exists():
+        done, total = status.get("completed") or 0, status.get("total")
+        raise _Unusable(f"its questions were not all asked: {done} of {'?' if total is None else total}")
+    answers = _json(file, "predictions")
+    expected = status.get("total")
+    if set(answers) != {str(index) for index in range(len(answers))} or len(answers) != expected:
+        raise _Unusable(f"it has {len(answers)} predictions instead of {expected}")
+    if limit is not None and len(answers) > limit:
+        raise _Unusable(f"it has {len(answers)} predictions although the limit is {limit}")
+    return [answers[str(index)] for index in range(len(answers))]
+
+
+def _results(file: Path, count: int, repeats: int) -> tuple[dict[str, float], list[Detail]]:
+    results = _json(file, "results")
+    if "error" in results:
+        raise _Unusable(f"it was not scored: {results['error']}")
+    metrics = {
+        name: float(value)
+        for name, value in results.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    if not metrics:
+        raise _Unusable("its results hold no number")
+    return metrics, _details(results.get("details"), count, repeats)
+
+
+def _json(file: Path, what: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise _Unusable(f"it has no {what} ({file.name} is missing)") from None
+    except ValueError as error:
+        raise _Unusable(f"its {what} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise _Unusable(f"its {what} are not an object")
+    return content
+
+
+def _details(raw: Any, count: int, repeats: int) -> list[Detail]:
+    """One detail per prediction; none when their number does not fit, since then nothing says which is which."""
+    if isinstance(raw, dict):
+        raw = [raw[key] for key in sorted((key for key in raw if key.isdecimal()), key=int)]
+    if not isinstance(raw, list) or len(raw) * repeats != count:
+        return []
+    return [_detail(raw[index % len(raw)], index // len(raw)) for index in range(count)]
+
+
+def _detail(entry: Any, repeat: int) -> Detail:
+    """OpenCompass keeps a list per field, one value for each time that the question was asked."""
+    if not isinstance(entry, dict):
+        return Detail()
+    correct = _field(entry, _CORRECT_KEYS, repeat)
+    prediction, gold = (_field(entry, keys, repeat) for keys in (_PREDICTION_KEYS, _GOLD_KEYS))
+    return Detail(
+        None if prediction is None else str(prediction),
+        None if gold is None else str(gold),
+        bool(correct) if correct in (True, False, 0, 1) else None,
+    )
+
+
+def _field(entry: dict[str, Any], names: tuple[str, ...], repeat: int) -> Any:
+    value = next((entry[name] for name in names if name in entry), None)
+    if isinstance(value, list):
+        return value[repeat] if repeat < len(value) else None
+    return value
+
+
+def _versions(run: Path) -> dict[str, str]:
+    """Data set to prompt version; `-` stands for a data set without a score."""
+    file = next(iter(sorted((run / "summary").glob("summary_*.csv"))), None)
+    if file is None:
+        return {}
+    with file.open(newline="") as lines:
+        rows = csv.DictReader(lines)
+        return {row["dataset"]: row["version"] for row in rows if row.get("version", "-") != "-"}

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers.environments import Environment
+from orchestrator.evaluators.opencompass.datasets import DatasetConfig, find_dataset, package_of
+from orchestrator.evaluators.opencompass.source import read_source
+from orchestrator.spec.models import EvaluateSpec
+from tests.orchestrator.opencompass.real_opencompass import EVALUATOR, opencompass_environment
+
+PLAIN = """
+{name}_datasets = [dict(abbr="{name}", type=Some, path={path!r}, reader_cfg=dict(), {more}
+    infer_cfg=dict(inferencer=dict(type={inferencer})), eval_cfg=dict(evaluator=dict(type={evaluator})))]
+"""
+
+
+def plain(
+    name: str, *, inferencer: str = "GenInferencer", evaluator: str = "Acc", path: str = "x", more: str = ""
+) -> str:
+    return PLAIN.format(name=name, inferencer=inferencer, evaluator=evaluator, path=path, more=more)
+
+
+def written(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Environment:
+    """An environment whose OpenCompass holds a few configs in the layout of the real one."""
+    package = tmp_path / "env/lib/python3.11/site-packages/opencompass"
+    for place in ("configs/datasets/one", "configs/datasets/two", "utils"):
+        (package / place).mkdir(parents=True)
+    written(
+        package / "configs/datasets/one",
+        sums_gen="with read_base():\n    from .sums_gen_123abc import sums_datasets\n",
+        sums_gen_123abc=plain("sums", path="ids/sums"),
+        same_gen=plain("same"),
+        sums_ppl=plain("sums", inferencer="PPLInferencer"),
+        collection="with read_base():\n    from opencompass.configs.datasets.one.sums_ppl import sums_datasets\n",
+        judged=plain("judged", evaluator="GenericLLMEvaluator"),
+        repeated=plain("repeated", more="n=4, k=2,"),
+        settings="names = ['a']",
+    )
+    written(package / "configs/datasets/two", same_gen=plain("same"))
+    (package / "utils/datasets_info.py").write_text(
+        'DATASETS_MAPPING = {"ids/sums": {"ms_id": None, "local": "./data/sums/"}}\n'
+        'DATASETS_URL = {"/sums": {"url": "http://archive.test/sums.zip"}}\n'
+    )
+    return Environment("opencompass", tmp_path / "env", tmp_path / "env/bin/python", {}, "", "")
+
+
+def refusals(
+    environment: Environment | None, *names: str, base: Path = Path("/"), limit: int | None = None
+) -> dict[str, str]:
+    spec = EvaluateSpec(evaluator="opencompass", datasets=list(names), limit=limit)
+    return {one.field: one.message for one in EVALUATOR.refusals(spec, base, environment)}
+
+
+def test_our_own_data_set_is_found_without_opencompass_installed() -> None:
+    assert refusals(None, "demo_arithmetic") == {}
+
+
+def test_an_unknown_name_gets_the_nearest_ones() -> None:
+    assert "`demo_arithmetic`" in refusals(None, "demo_arithmetik")["datasets.0"]
+
+
+def test_without_opencompass_its_names_are_refused_with_the_command_that_installs_it() -> None:
+    assert "orchestrator install opencompass" in refusals(None, "demo_arithmetic", "gsm8k_gen")["datasets.1"]
+
+
+def test_a_folder_name_is_answered_with_the_configs_that_start_with_it(installed: Environment) -> None:
+    assert "`sums_gen`" in refusals(installed, "sums")["datasets.0"]
+
+
+def test_a_name_of_two_configs_is_refused_and_folder_and_stem_accepted(installed: Environment) -> None:
+    assert "`one/same_gen`, `two/same_gen`" in refusals(installed, "same_gen")["datasets.0"]
+    assert refusals(installed, "two/same_gen") == {}
+
+
+def test_a_name_resolves_to_a_module_of_the_package(installed: Environment) -> None:
+    found = find_dataset("two/same_gen", Path("/"), package_of(installed), None)
+    assert (found.module, found.variables) == ("opencompass.configs.datasets.two.same_gen", ("same_datasets",))
+
+
+def test_absent_data_is_refused_with_the_place_and_the_archive(
+    installed: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPASS_DATA_CACHE", str(tmp_path / "cache"))
+    message = refusals(installed, "sums_gen")["datasets.0"]
+    assert str(tmp_path / "cache/data/sums") in message
+    assert "http://archive.test/sums.zip" in message
+    (tmp_path / "cache/data/sums").mkdir(parents=True)
+    assert refusals(installed, "sums_gen") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sums_ppl", "PPLInferencer, which needs log-likelihoods"),
+        ("collection", "PPLInferencer, which needs log-likelihoods"),
+        ("judged", "judge model"),
+        ("settings", "defines no list of data sets"),
+    ],
+)
+def test_what_cannot_be_asked_or_scored_is_refused(installed: Environment, name: str, said: str) -> None:
+    assert said in refusals(installed, name)["datasets.0"]
+
+
+def test_a_limit_is_refused_only_where_questions_are_repeated(installed: Environment) -> None:
+    assert "asks each question 4 times" in refusals(installed, "repeated", limit=10)["datasets.0"]
+    assert refusals(installed, "repeated") == {}
+
+
+def test_every_bad_name_is_reported_at_its_own_place(installed: Environment) -> None:
+    found = refusals(installed, "demo_arithmetic", "nothing_like_it", "judged", "demo_arithmetic")
+    assert sorted(found) == ["datasets.1", "datasets.2", "datasets.3"]
+
+
+def test_a_path_is_looked_up_from_the_specs_folder(tmp_path: Path) -> None:
+    written(tmp_path, mine=plain("mine"), broken="this is ( not Python")
+    assert refusals(None, "mine.py", str(tmp_path / "mine.py"), base=tmp_path) == {}
+    assert str(tmp_path / "other.py") in refusals(None, "other.py", base=tmp_path)["datasets.0"]
+    assert "cannot be read as a Python file" in refusals(None, "broken.py", base=tmp_path)["datasets.0"]
+
+
+def test_a_file_that_cannot_be_imported_by_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my-set.py").write_text(plain("mine"))
+    assert "rename it" in refusals(None, "my-set.py", base=tmp_path)["datasets.0"]
+
+
+def test_lists_that_another_list_is_made_of_are_not_taken_twice(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        a=plain("a"),
+        b=plain("b"),
+        added="with read_base():\n    from .a import a_datasets\n    from .b import b_datasets\n"
+        "all_datasets = a_datasets + b_datasets",
+        kept="with read_base():\n    from .a import *\n    from .b import b_datasets as other_datasets\n"
+        "for one in a_datasets:\n    one['n'] = 1",
+        summed="with read_base():\n    from .a import a_datasets\n"
+        "datasets = []\nmine_datasets = sum((v for k, v in locals().items()), [])",
+    )
+    found = {name: read_source(tmp_path / f"{name}.py", None).variables for name in ("added", "kept", "summed")}
+    assert found == {
+        "added": ("all_datasets",),
+        "kept": ("a_datasets", "other_datasets"),
+        "summed": ("mine_datasets",),
+    }
+
+
+@pytest.mark.real
+def test_a_wrong_name_is_refused_fast_among_the_real_configs() -> None:
+    environment = opencompass_environment()
+    began = time.monotonic()
+    message = refusals(environment, "gms8k_gen")["datasets.0"]
+    assert time.monotonic() - began < 0.5
+    assert "`gsm8k_gen`" in message
+
+
+@pytest.mark.real
+def test_real_configs_resolve_and_real_likelihood_configs_are_refused() -> None:
+    environment = opencompass_environment()
+    package = package_of(environment)
+    assert package is not None
+    assert "PPLInferencer" in refusals(environment, "mmlu_ppl")["datasets.0"]
+    (source := read_source(package / "configs/datasets/gsm8k/gsm8k_gen.py", package))
+    assert source.variables == ("gsm8k_datasets",)
+    assert source.paths == ("opencompass/gsm8k",)
+    ours = find_dataset("demo_arithmetic", Path("/"), package, None)
+    assert ours == DatasetConfig("demo_arithmetic", ours.file, None, ("demo_arithmetic_datasets",))
