@@ -9,35 +9,19 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from clients.answers import Verdict, judge, judge_stream, retryable
 from clients.connection import Headers, UpstreamResponse
 from clients.errors import UpstreamError
+from clients.inbound import Visit
 from clients.journal import Journal, StoredAnswer
 from clients.ledger import Ledger
 from clients.pool import Pool
 from clients.replica import Replica
-from clients.request import InferenceRequest
+from clients.request import InferenceRequest, returned_headers
 from clients.rules import Rule, apply_rules
 
 _MAX_BACKOFF = 5.0
-
-
-class Reply(Protocol):
-    """Where the answer goes."""
-
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer at once."""
-
-    async def start(self, status: int, headers: Headers) -> None:
-        """A stream begins."""
-
-    async def piece(self, data: bytes) -> None:
-        """More of the stream."""
-
-    async def end(self) -> None:
-        """The stream is complete."""
 
 
 @dataclass(slots=True)
@@ -101,7 +85,7 @@ class Forwarder:
         self._backoff = backoff
         self._rules = tuple(rules)
 
-    async def forward(self, request: InferenceRequest, reply: Reply, tried: Attempts) -> Answered:
+    async def forward(self, request: InferenceRequest, reply: Visit, tried: Attempts) -> Answered:
         """Answer from the journal, or ask until there is an answer.
 
         Raises `AttemptFailed` (the last one), `NoReplica` or `JournalError`.
@@ -120,7 +104,7 @@ class Forwarder:
                 self._ledger.retry(failed.cause)
             await asyncio.sleep(self._pause(tried.count))
 
-    async def _attempt(self, request: InferenceRequest, reply: Reply, tried: Attempts) -> Answered:
+    async def _attempt(self, request: InferenceRequest, reply: Visit, tried: Attempts) -> Answered:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         with await self._pool.acquire(tried.tried) as replica:
@@ -130,7 +114,7 @@ class Forwarder:
             tried.tried.add(replica.name)
             return await self._ask(request, replica, reply)
 
-    async def _ask(self, request: InferenceRequest, replica: Replica, reply: Reply) -> Answered:
+    async def _ask(self, request: InferenceRequest, replica: Replica, reply: Visit) -> Answered:
         body, applied = apply_rules(self._rules, request, replica)
         self._ledger.rules_applied.update(applied)
         response: UpstreamResponse | None = None
@@ -154,7 +138,7 @@ class Forwarder:
         replica: Replica,
         response: UpstreamResponse,
         body: bytes,
-        reply: Reply,
+        reply: Visit,
     ) -> Answered:
         verdict = judge(request.path, request.json, response.status, body)
         if verdict.cause is not None:
@@ -162,11 +146,11 @@ class Forwarder:
                 verdict.cause, verdict.message, status=response.status, headers=response.headers, body=body
             )
         await self._store(request, replica, response, body)
-        await reply.whole(response.status, response.headers, body)
+        await reply.whole(response.status, returned_headers(response.headers), body)
         return Answered(verdict.tokens)
 
     async def _pass_stream(
-        self, request: InferenceRequest, replica: Replica, response: UpstreamResponse, reply: Reply
+        self, request: InferenceRequest, replica: Replica, response: UpstreamResponse, reply: Visit
     ) -> Answered:
         """Pass pieces on as they come; `[DONE]` is held back until the answer is durable."""
         pieces: list[bytes] = []
@@ -180,7 +164,7 @@ class Forwarder:
                     continue
                 if not started:
                     started = True
-                    await reply.start(response.status, response.headers)
+                    await reply.start(response.status, returned_headers(response.headers))
                 await reply.piece(data)
             body = b"".join(pieces)
             verdict = judge_stream(request.path, request.json, body)
@@ -195,7 +179,7 @@ class Forwarder:
             failed.passed_on = started
             raise
         if not started:
-            await reply.start(response.status, response.headers)
+            await reply.start(response.status, returned_headers(response.headers))
         if held:
             await reply.piece(b"".join(held))
         await reply.end()

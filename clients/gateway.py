@@ -1,21 +1,23 @@
 """The gateway: one OpenAI-compatible URL in front of all replicas of a job.
 
-A raw ASGI application: nothing of a request is parsed that need not be known, bodies pass through byte for
-byte but for what a named rule changes.
+Nothing of a request is parsed that need not be known; bodies pass through byte for byte but for what a named rule
+changes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from clients.answers import CHAT, COMPLETIONS, GENERATE
 from clients.connection import Headers
 from clients.errors import JournalError, NoReplica
 from clients.forward import AttemptFailed, Attempts, Forwarder
-from clients.inbound import CONNECTION, ClientConnection, Receive, Scope, Send, listening
+from clients.inbound import Visit, listening
 from clients.journal import Journal
 from clients.ledger import Failure, Ledger
 from clients.marks import error_body, marked_answer
@@ -24,9 +26,10 @@ from clients.pool import Pool
 from clients.request import InferenceRequest, read_request, returned_headers
 from clients.rules import RULES, Rule
 
+_log = logging.getLogger(__name__)
 _JSON: Headers = [(b"content-type", b"application/json")]
 # The openai SDK obeys it: the gateway has retried already, attempts must not multiply.
-_FINAL: Headers = [*_JSON, (b"x-should-retry", b"false")]
+_FINAL = (b"x-should-retry", b"false")
 _INFERENCE = frozenset({CHAT, COMPLETIONS, GENERATE})
 
 Page = Callable[[], tuple[int, bytes, bytes]]
@@ -58,7 +61,6 @@ class Gateway:
         self._forwarder = Forwarder(
             pool, ledger, journal, timeout=request_timeout, attempts=attempts, backoff=backoff, rules=rules
         )
-        self._visits: set[_Visit] = set()
         created = int(time.time())
         self._pages: dict[str, Page] = {
             "/v1/models": lambda: (200, b"application/json", models_page(served_model, created)),
@@ -73,88 +75,56 @@ class Gateway:
         On leaving, requests in flight end as failed (`gateway_stopped`). Raises `OSError` if the port is
         taken.
         """
-        return listening(self, host, port, before_stop=self._end_visits)
+        return listening(self._visited, host, port)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the ASGI specification; needs the `ClientConnection` of `clients.inbound`."""
-        path, method = scope["path"], scope["method"]
-        reply = _AsgiReply(send)
-        if path in _INFERENCE:
-            if method == "POST":
-                await self._inference(scope, receive, reply)
+    async def _visited(self, visit: Visit) -> None:
+        if visit.path in _INFERENCE:
+            if visit.method == "POST":
+                await self._inference(visit)
             else:
-                await _refuse(reply, 405, f"{path} takes POST")
-        elif page := self._pages.get(path):
-            if method in ("GET", "HEAD"):
+                await _refuse(visit, 405, f"{visit.path} takes POST")
+        elif page := self._pages.get(visit.path):
+            if visit.method in ("GET", "HEAD"):
                 status, content_type, body = page()
-                await reply.whole(status, [(b"content-type", content_type)], body)
+                await visit.whole(status, [(b"content-type", content_type)], body)
             else:
-                await _refuse(reply, 405, f"{path} takes GET")
+                await _refuse(visit, 405, f"{visit.path} takes GET")
         else:
-            await _refuse(reply, 404, f"no route {path}")
+            await _refuse(visit, 404, f"no route {visit.path}")
 
-    async def _inference(self, scope: Scope, receive: Receive, reply: _AsgiReply) -> None:
-        body = await _read_body(receive)
-        if body is None:
-            return  # the client left before it had asked anything
-        query = scope["query_string"]
-        target = (scope["raw_path"] + b"?" + query if query else scope["raw_path"]).decode("ascii")
-        request = read_request(scope["path"], target, scope["headers"], body)
-        connection: ClientConnection = scope[CONNECTION]
-        visit = _Visit()
-        self._visits.add(visit)
-        connection.on_gone = visit.client_gone
-        self.ledger.ask()
+    async def _inference(self, visit: Visit) -> None:
+        request = read_request(visit.path, visit.target, visit.headers, visit.body)
         tried = Attempts()
+        asked = time.monotonic()
+        self.ledger.ask()
         try:
-            await self._answer(request, reply, tried, connection)
-        except asyncio.CancelledError:
-            self._fail(visit.ended or "cancelled", "", request, tried)
-            if visit.ended is None:
-                raise
-            visit.recover()
-            if not reply.started:
-                await _error(reply, 503, "the gateway stops", visit.ended)
-            else:
-                await connection.cut()
-        finally:
-            connection.on_gone = None
-            self._visits.discard(visit)
-
-    async def _answer(
-        self, request: InferenceRequest, reply: _AsgiReply, tried: Attempts, connection: ClientConnection
-    ) -> None:
-        asked = asyncio.get_running_loop().time()
-        try:
-            answered = await self._forwarder.forward(request, reply, tried)
+            answered = await self._forwarder.forward(request, visit, tried)
         except AttemptFailed as failed:
-            failure = self._fail(failed.cause, failed.message, request, tried, failed.status)
-            if failed.passed_on:
-                await connection.cut()
-            else:
-                await _tell(request, reply, failure, _own_error(failed))
+            refusal = _refusal(failed)
         except NoReplica as error:
-            failure = self._fail("no_replica", error.message, request, tried)
-            await _tell(request, reply, failure, (503, _FINAL, error_body(error.message, "no_replica")))
+            refusal = _Refusal("no_replica", error.message, 503)
         except JournalError as error:
-            failure = self._fail(error.code, error.message, request, tried)
-            if reply.started:
-                await connection.cut()
-            else:
-                await _tell(request, reply, failure, (503, _FINAL, error_body(error.message, error.code)))
+            refusal = _Refusal(error.code, error.message, 503)
+        except asyncio.CancelledError:
+            refusal = _Refusal(visit.ended or "cancelled", "the request was given up", 503)
+        except Exception as error:  # noqa: BLE001 - a defect of ours costs this one request, and is told and counted
+            _log.exception("%s failed", visit.path)
+            refusal = _Refusal("internal_error", repr(error), 500)
         else:
-            seconds = asyncio.get_running_loop().time() - asked
             self.ledger.hold(tried.held)
-            self.ledger.answer(seconds, answered.tokens, replayed=answered.replayed)
+            self.ledger.answer(time.monotonic() - asked, answered.tokens, replayed=answered.replayed)
+            return
+        failure = self._fail(refusal, request, tried)
+        await _tell(visit, request, failure, refusal)
 
-    def _fail(self, cause: str, message: str, request: InferenceRequest, tried: Attempts, status: int = 0) -> Failure:
+    def _fail(self, refusal: _Refusal, request: InferenceRequest, tried: Attempts) -> Failure:
         return self.ledger.fail(
-            cause,
+            refusal.cause,
             key=request.key,
             path=request.path,
-            message=message,
+            message=refusal.message,
             replica=tried.replica,
-            status=status,
+            status=refusal.engine_status,
             attempts=tried.count,
         )
 
@@ -163,90 +133,38 @@ class Gateway:
         body = b'{"status":"ok"}' if ready else b'{"status":"no replica is ready"}'
         return (200 if ready else 503), b"application/json", body
 
-    def _end_visits(self) -> None:
-        for visit in list(self._visits):
-            visit.end("gateway_stopped")
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """How a request that failed for good is told, to the ledger and to the client."""
+
+    cause: str
+    message: str
+    status: int
+    engine_status: int = 0
+    own: tuple[Headers, bytes] | None = None
+    """Headers and body of the engine's own error, if it said one as such."""
 
 
-class _Visit:
-    """A request in progress that can be ended from outside."""
-
-    def __init__(self) -> None:
-        self.ended: str | None = None
-        self._task = asyncio.current_task()
-
-    def client_gone(self) -> None:
-        self.end("client_gone")
-
-    def end(self, cause: str) -> None:
-        if self.ended is None and self._task is not None:
-            self.ended = cause
-            self._task.cancel()
-
-    def recover(self) -> None:
-        """The cancellation was ours and has done its work."""
-        if self._task is not None:
-            self._task.uncancel()
-
-
-class _AsgiReply:
-    """A `Reply` (see `clients.forward`) that is an ASGI response."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        length = (b"content-length", b"%d" % len(body))
-        await self._begin(status, [*returned_headers(headers), length])
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def start(self, status: int, headers: Headers) -> None:
-        await self._begin(status, returned_headers(headers))
-
-    async def piece(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def end(self) -> None:
-        await self._send({"type": "http.response.body", "body": b""})
-
-    def _begin(self, status: int, headers: Headers) -> Awaitable[None]:
-        self.started = True
-        return self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        parts.append(message["body"])
-        if not message.get("more_body"):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _own_error(failed: AttemptFailed) -> tuple[int, Headers, bytes]:
-    """The engine's own error if it said one as such, else ours."""
+def _refusal(failed: AttemptFailed) -> _Refusal:
     if failed.status and failed.status != 200:
-        headers = [*returned_headers(failed.headers), (b"x-should-retry", b"false")]
-        return failed.status, headers, failed.body
+        own = (returned_headers(failed.headers), failed.body)
+        return _Refusal(failed.cause, failed.message, failed.status, failed.status, own)
     status = 504 if failed.cause == "timeout" else 502
-    return status, _FINAL, error_body(failed.message or "the engine gave no answer", failed.cause)
+    return _Refusal(failed.cause, failed.message or "the engine gave no answer", status, failed.status)
 
 
-async def _tell(
-    request: InferenceRequest, reply: _AsgiReply, failure: Failure, error: tuple[int, Headers, bytes]
-) -> None:
-    if request.marked and not request.streaming:
-        await reply.whole(200, _JSON, marked_answer(request, failure.id))
+async def _tell(visit: Visit, request: InferenceRequest, failure: Failure, refusal: _Refusal) -> None:
+    if visit.started:
+        visit.cut()
+    elif visit.ended == "client_gone":
+        return
+    elif request.marked and not request.streaming:
+        await visit.whole(200, _JSON, marked_answer(request, failure.id))
     else:
-        await reply.whole(*error)
+        headers, body = refusal.own or (_JSON, error_body(refusal.message, refusal.cause))
+        await visit.whole(refusal.status, [*headers, _FINAL], body)
 
 
-async def _refuse(reply: _AsgiReply, status: int, message: str) -> None:
-    await reply.whole(status, _JSON, error_body(message, f"http_{status}", kind="invalid_request_error"))
-
-
-async def _error(reply: _AsgiReply, status: int, message: str, code: str) -> None:
-    await reply.whole(status, _FINAL, error_body(message, code))
+async def _refuse(visit: Visit, status: int, message: str) -> None:
+    await visit.whole(status, _JSON, error_body(message, f"http_{status}", kind="invalid_request_error"))

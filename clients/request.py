@@ -64,7 +64,7 @@ def read_request(path: str, target: str, headers: Headers, body: bytes) -> Infer
         ],
         body=body,
         json=json if isinstance(json, dict) else None,
-        key=blake2b(target.encode() + b"\0" + canonical, digest_size=16).hexdigest(),
+        key=blake2b(target.encode("latin-1") + b"\0" + canonical, digest_size=16).hexdigest(),
         marked=any(name == ON_FAILURE and value == b"mark" for name, value in headers),
     )
 

@@ -59,7 +59,7 @@ class Upstream:
     def _encode(self, method: str, path: str, headers: Headers, body: bytes) -> bytes:
         lines = [
             b"%b %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n"
-            % (method.encode(), path.encode(), self._authority, len(body))
+            % (method.encode(), path.encode("latin-1"), self._authority, len(body))
         ]
         lines += [b"%b: %b\r\n" % header for header in headers]
         lines += [b"\r\n", body]

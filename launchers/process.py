@@ -137,9 +137,10 @@ class ProcessTree:
         every caller gets the same report; a later call with a shorter `grace` shortens the wait. A caller
         that is cancelled does not interrupt the stop, which then ends on its own.
         """
-        self._shim.send({"stop": grace})
         if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop(grace))
+            # Who is alive is read first: an obedient tree is gone a moment after the message.
+            self._stopping = asyncio.create_task(self._stop(grace, self.pids()))
+        self._shim.send({"stop": grace})
         return await asyncio.shield(self._stopping)
 
     async def _begin(self, request: dict[str, Any]) -> None:
@@ -175,9 +176,8 @@ class ProcessTree:
             parent = shim.stat_of(parent.parent)
         return False
 
-    async def _stop(self, grace: float) -> StopReport:
+    async def _stop(self, grace: float, seen: frozenset[int]) -> StopReport:
         began = time.monotonic()
-        seen = self.pids()
         await self._shim.end(grace + shim.KILL_BOUND + 2.0)
         swept = await asyncio.to_thread(marker.sweep, self._mark, patience=shim.KILL_BOUND)
         unkilled = {pid for pid in self._stopped.get("survivors", ()) if _living(pid)}

@@ -25,8 +25,8 @@ def get_engine(name: str) -> Engine:
     found = _registered().get(name)
     if found is None:
         close = difflib.get_close_matches(name, engine_names(), n=1)
-        guess = f"; did you mean `{close[0]}`?" if close else ""
-        raise SpecRefused(f"no engine `{name}` here{guess} Available: {', '.join(engine_names())}")
+        guess = f"; did you mean `{close[0]}`?" if close else ";"
+        raise SpecRefused(f"no engine `{name}` here{guess} available: {', '.join(engine_names())}")
     engine: Engine = found.load()()
     return engine
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 DROPPED = frozenset(
     {"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK"}
     | {"HOST", "PORT", "CONFIG_FILE", "RAY_ADDRESS", "CUDA_VISIBLE_DEVICES", "ORCHESTRATOR_MARK"}
+    # Left set, it would make every start compile all modules again.
+    | {"PYTHONDONTWRITEBYTECODE"}
     | {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
 )
 DROPPED_PREFIXES = ("VLLM_", "LLAMA_ARG_", "LMDEPLOY_", "LIGHTLLM_", "SGLANG_", "TORCHELASTIC_")

@@ -37,7 +37,7 @@ class Command:
 def command_of(launch: Launch, place: Place, spec_env: Mapping[str, str]) -> Command:
     """The command of one replica: the engine's variables, the leased GPUs, then the user's own variables."""
     # An empty value hides every GPU: a replica that leased none must not find one.
-    gpus = {"CUDA_VISIBLE_DEVICES": visible_devices(place.gpus)}
+    gpus = {"CUDA_VISIBLE_DEVICES": visible_devices(place.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return Command(launch.argv, {**launch.env, **gpus, **spec_env}, place.folder)
 
 
@@ -81,7 +81,7 @@ class Server:
 
         Raises: EngineFailed when the process ended, ForeignServer when the port is not ours.
         """
-        if self.tree.exit_code is not None:
+        if self.tree.ended:
             raise self.failure()
         if self.owns_listener() is False:
             raise ForeignServer(
@@ -106,8 +106,7 @@ class Server:
 
     def failure(self) -> EngineFailed:
         """Why the process ended, from its exit code and its log."""
-        code = self.tree.exit_code
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"exited with code {code}"
+        how = _ending(self.tree.exit_code)
         found = diagnose(self.tail())
         if found:
             return EngineFailed(f"{self.engine.name} {how}: {found.message}", hint=found.hint, code=found.code)
@@ -131,6 +130,12 @@ def tail_of(log: Path, lines: int = TAIL_LINES) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "lost its supervisor: something here kills processes, look for the out-of-memory killer in `dmesg`"
+    return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
 
 def _pids(port: int) -> str:

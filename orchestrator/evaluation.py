@@ -59,6 +59,8 @@ class EvaluatorRun:
                 while not ended.done():
                     await asyncio.wait({ended}, timeout=POLL)
                     tell(self._progress(began, ledger.failed - before))
+            if (lost := ended.exception()) is not None:
+                raise EvaluatorFailed(f"{self.evaluator.name} lost its supervisor: {lost}")
         except TimeoutError:
             raise JobTimeout(
                 f"{self.evaluator.name} did not end within {self.spec.timeout:g} s",

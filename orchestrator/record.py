@@ -87,8 +87,8 @@ class Teardown(BaseModel):
     """Process ids that could not be ended."""
     swept: list[int]
     """Process ids that only the sweep by marker found."""
-    ports: dict[int, bool]
-    """Port -> whether it is free again."""
+    ports: dict[int, str]
+    """Port -> `free`, `held` (by something of ours), or `foreign` (a server that is not ours listens on it)."""
     gpu_memory: dict[int, tuple[int, int]] | None
     """GPU -> bytes used before the start and after the teardown; None without a driver."""
     seconds: float

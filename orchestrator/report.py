@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.job_folder import JobFolder, replace_text
 from orchestrator.record import JobRecord
@@ -42,6 +43,15 @@ def score_cell(result: DatasetResult) -> str:
     return f"{result.score:.2f} [{low:.1f}, {high:.1f}]"
 
 
+def requests_line(gateway: Mapping[str, Any]) -> str:
+    """`asked 200, answered 200, failed 0, retried 0; 12.5 requests/s`."""
+    counts = ", ".join(f"{name} {gateway[name]}" for name in ("asked", "answered", "failed", "retried", "replayed"))
+    causes = ", ".join(f"{cause} {count}" for cause, count in gateway["failed_by_cause"].items())
+    first, last = gateway["first_answer"], gateway["last_answer"]
+    rate = f"; {(gateway['answered'] - 1) / (last - first):.1f} requests/s" if first and last > first else ""
+    return f"{counts}{f' ({causes})' if causes else ''}{rate}"
+
+
 def _failure(record: JobRecord) -> list[str]:
     if record.failure is None:
         return []
@@ -75,10 +85,9 @@ def _phases(record: JobRecord) -> list[str]:
 def _served(record: JobRecord) -> list[str]:
     if not record.resources:
         return []
-    gateway = ", ".join(f"{name} {value}" for name, value in record.gateway.items() if value)
     commands = [" ".join(replica["argv"]) for replica in record.resources["replicas"]]
     listing = "\n".join(commands) or str(record.resources["external"])
-    return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {gateway}\n"]
+    return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {requests_line(record.gateway)}\n"]
 
 
 def _unanswered(samples: Sequence[Sample]) -> list[str]:
@@ -95,11 +104,10 @@ def _teardown(record: JobRecord) -> list[str]:
     proof = record.teardown
     if proof is None:
         return []
-    free = "free" if all(proof.ports.values()) else "NOT ALL FREE"
     verdict = "clean" if proof.clean else "NOT CLEAN"
     return [
         "## Teardown\n",
         f"{verdict}: {proof.processes} processes ended, survivors {proof.survivors or 'none'}, "
-        f"ports {', '.join(map(str, proof.ports))} {free}, "
+        f"ports {', '.join(f'{port} {state}' for port, state in proof.ports.items())}, "
         f"GPU memory {'given back' if proof.gpu_memory else 'not used'}, {proof.seconds:.2f} s.",
     ]

@@ -159,7 +159,7 @@ class Runner:
         if not self._short:
             return State.SUCCEEDED, None
         named = ", ".join(f"{result.dataset} {result.answered}/{result.asked}" for result in self._short)
-        causes = self._serving.ledger.snapshot()["causes"]
+        causes = dict(self._serving.ledger.failed_by_cause)
         hint = "the scores hold for the answered samples only; the report lists the failed ones"
         message = f"fewer samples were answered than `min_coverage` asks for: {named}; causes: {causes}"
         return State.INCOMPLETE, Failure(code="coverage_too_low", message=message, hint=hint)

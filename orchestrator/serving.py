@@ -6,6 +6,7 @@ The runner of a job and a deployment (`orchestrator up`) both use it; neither kn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -23,10 +24,10 @@ from clients.probe import Generation, generate
 from clients.readiness import wait_listening
 from clients.replica import Replica
 from clients.spec import ProbeSpec
-from launchers.errors import LaunchError
+from launchers.errors import EngineFailed, LaunchError
 from launchers.gpus import memory_used
 from launchers.marker import sweep
-from launchers.ports import wait_free
+from launchers.ports import is_listening, wait_free
 from launchers.process import StopReport
 from launchers.server import Server
 from launchers.spec import ServeSpec
@@ -134,10 +135,13 @@ class Serving:
         reports = await asyncio.gather(*(server.stop() for server in self.servers.values()))
         swept = await asyncio.to_thread(sweep, f"{self.owner}/", patience=PATIENCE)
         ports = self._allocation.ports if self._allocation else ()
-        busy = await wait_free(ports, timeout=PORT_PATIENCE)
+        # Nothing of ours is left to listen, so whoever does is somebody else.
+        foreign = frozenset(port for port in ports if is_listening(port)) if not swept.survivors else frozenset()
+        held = await wait_free((port for port in ports if port not in foreign), timeout=PORT_PATIENCE)
+        states = {port: "foreign" if port in foreign else "held" if port in held else "free" for port in ports}
         memory = await self._memory_back()
         self._leases.close()
-        return _proof(reports, swept.killed, swept.survivors, ports, busy, memory, time.monotonic() - began)
+        return _proof(reports, swept.killed, swept.survivors, states, memory, time.monotonic() - began)
 
     async def _reach_external(self, host: str, port: int) -> None:
         replica = Replica("external", host, port, model=self.spec.model or self.spec.served_name)
@@ -177,7 +181,7 @@ class Serving:
         asked = asyncio.create_task(self._ask(replica))
         if server is None:
             return await asked
-        died = asyncio.create_task(server.tree.wait())
+        died = asyncio.create_task(_ended(server))
         try:
             await asyncio.wait({asked, died}, return_when=asyncio.FIRST_COMPLETED)
             if died.done() and not (asked.done() and asked.exception() is None):
@@ -223,7 +227,7 @@ class Serving:
     async def _outlive(self, name: str) -> None:
         server = self.servers.get(name)
         if server:
-            await server.tree.wait()
+            await _ended(server)
             raise server.failure()
 
     async def _memory_back(self) -> dict[int, tuple[int, int]] | None:
@@ -239,6 +243,12 @@ class Serving:
             await asyncio.sleep(0.5)
 
 
+async def _ended(server: Server) -> None:
+    """Return when the replica's process is gone, however."""
+    with contextlib.suppress(EngineFailed):  # its supervisor was killed: gone as well
+        await server.tree.wait()
+
+
 def _reachable(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
 
@@ -247,8 +257,7 @@ def _proof(
     reports: list[StopReport],
     killed: tuple[int, ...],
     survivors: tuple[int, ...],
-    ports: tuple[int, ...],
-    busy: frozenset[int],
+    ports: dict[int, str],
     memory: dict[int, tuple[int, int]] | None,
     seconds: float,
 ) -> Teardown:
@@ -256,11 +265,11 @@ def _proof(
     swept = sorted({*killed, *(pid for report in reports for pid in report.swept)})
     memory_back = all(after - before <= GPU_TOLERANCE for before, after in (memory or {}).values())
     return Teardown(
-        clean=not left and not busy and memory_back,
+        clean=not left and "held" not in ports.values() and memory_back,
         processes=len({pid for report in reports for pid in report.seen}),
         survivors=left,
         swept=swept,
-        ports={port: port not in busy for port in ports},
+        ports=ports,
         gpu_memory=memory,
         seconds=round(seconds, 3),
     )

@@ -36,7 +36,7 @@ class CustomEngine(Engine):
         if unknown:
             known = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
             problems.append(Refusal("command", f"unknown placeholder {{{unknown[0]}}}; known: {known}"))
-        if "port" not in names and spec.port is None:
+        elif "port" not in names and spec.port is None:
             problems.append(Refusal("command", "must use {port}, or `port` must name the port it listens on"))
         return problems
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.deployment import DeploymentRecord
 from orchestrator.record import JobRecord, State
-from orchestrator.report import score_cell
+from orchestrator.report import requests_line, score_cell
 
 COLOURS = {State.SUCCEEDED: "green", State.INCOMPLETE: "yellow", State.CANCELLED: "yellow"}
 
@@ -83,14 +83,11 @@ def _facts(record: JobRecord) -> Table:
     phases = "  ".join(f"{phase} {seconds:.1f} s" for phase, seconds in record.times.items())
     table.add_row("time", f"{phases}  total {sum(record.times.values()):.1f} s")
     if record.gateway:
-        rate = record.gateway.get("requests_per_second")
-        speed = f", {rate:.1f} requests/s" if rate else ""
-        counted = ", ".join(f"{name} {record.gateway[name]}" for name in ("asked", "answered", "failed", "retried"))
-        table.add_row("requests", f"{counted}{speed}")
+        table.add_row("requests", requests_line(record.gateway))
     if record.teardown:
         proof = record.teardown
         left = "none left" if not proof.survivors else f"LEFT: {proof.survivors}"
-        ports = "ports free" if all(proof.ports.values()) else f"PORTS HELD: {proof.ports}"
+        ports = "ports free" if set(proof.ports.values()) <= {"free"} else f"ports {proof.ports}"
         clean = "clean" if proof.clean else "NOT CLEAN"
         table.add_row("teardown", f"{clean}: {proof.processes} processes ended, {left}, {ports}")
     table.add_row("report", Text(record.report or "-"))

@@ -91,7 +91,7 @@ def _path(location: Location, document: Any) -> str:
             break
         parts.append(str(part))
         try:
-            document = document[part]
+            document = document[part]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
             break
     return ".".join(parts)

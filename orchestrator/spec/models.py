@@ -38,8 +38,8 @@ class EvaluateSpec(BaseModel):
 
     model_config = _STRICT
 
-    evaluator: Literal["opencompass", "lm_eval", "speed"]
-    """What asks and scores: `opencompass`; `lm_eval` and `speed` are not available yet."""
+    evaluator: str
+    """What asks and scores: `opencompass`, or one that a package registers."""
     datasets: Annotated[list[str], Field(min_length=1)]
     """Names of the evaluator's data set configs, or paths of config files."""
     limit: Count | None = None

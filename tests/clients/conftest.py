@@ -1,78 +1,11 @@
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any
-
-import httpx
 import pytest
 
-from clients.gateway import Gateway
-from clients.journal import Journal
-from clients.ledger import Ledger
-from clients.pool import Pool
-from clients.replica import Replica
-
-CHAT_REQUEST: dict[str, Any] = {
-    "model": "m",
-    "messages": [{"role": "user", "content": "hello"}],
-    "temperature": 0,
-}
-
-
-@dataclass
-class Served:
-    """A gateway that listens, and a client of it."""
-
-    url: str
-    pool: Pool
-    ledger: Ledger
-    replicas: list[Replica]
-    http: httpx.AsyncClient
-
-    async def chat(self, **more: Any) -> httpx.Response:
-        headers = more.pop("headers", None)
-        return await self.http.post("/v1/chat/completions", json={**CHAT_REQUEST, **more}, headers=headers)
-
-    async def marked(self, **more: Any) -> httpx.Response:
-        return await self.chat(headers={"x-orchestrator-on-failure": "mark"}, **more)
-
-
-Serve = Callable[..., AbstractAsyncContextManager[Served]]
-
-
-@contextlib.asynccontextmanager
-async def _serve(
-    *ports: int,
-    journal: Journal | None = None,
-    model: str | None = None,
-    api_key: str | None = None,
-    ready: bool = True,
-    timeout: float = 5.0,
-    attempts: int = 3,
-) -> AsyncIterator[Served]:
-    pool, ledger = Pool(), Ledger()
-    replicas = [Replica(f"r{n}", "127.0.0.1", port, model, api_key) for n, port in enumerate(ports)]
-    for replica in replicas:
-        pool.add(replica)
-        if ready:
-            pool.mark_ready(replica)
-    gateway = Gateway(pool, ledger, journal, served_model="m", request_timeout=timeout, attempts=attempts, backoff=0.01)
-    async with (
-        gateway.serving("127.0.0.1", 0) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http,
-    ):
-        yield Served(url, pool, ledger, replicas, http)
-    assert ledger.asked == ledger.answered + ledger.failed
-    assert ledger.in_flight == 0
-    assert [replica.in_flight for replica in replicas] == [0] * len(replicas)
-    for replica in replicas:
-        replica.upstream.close()
+from tests.clients.serving import Serve, serve_pool
 
 
 @pytest.fixture
 def serve() -> Serve:
     """Serve the pool of engines that listen on these ports; checks the books when the block ends."""
-    return _serve
+    return serve_pool

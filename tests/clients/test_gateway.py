@@ -4,8 +4,11 @@ import asyncio
 
 import orjson
 import pytest
-from conftest import CHAT_REQUEST, Serve
-from scripted_engine import (
+
+from clients.gateway import Gateway
+from clients.ledger import Ledger
+from clients.pool import Pool
+from tests.clients.scripted_engine import (
     DONE,
     Asked,
     chat,
@@ -18,10 +21,7 @@ from scripted_engine import (
     silent,
     until,
 )
-
-from clients.gateway import Gateway
-from clients.ledger import Ledger
-from clients.pool import Pool
+from tests.clients.serving import CHAT_REQUEST, Serve
 
 ODD_BODY = b'{ "model":"m",\n "messages" : [{"role":"user","content":"\\u00e9 \xc3\xa9"}], "temperature":1e0 }'
 

@@ -4,8 +4,9 @@ import asyncio
 
 import httpx
 import pytest
-from conftest import CHAT_REQUEST, Serve
-from scripted_engine import (
+
+from clients.marks import FAILURE_MARK_PREFIX, failure_id_of, is_failure_mark
+from tests.clients.scripted_engine import (
     DONE,
     Behaviour,
     bytes_then_reset,
@@ -20,8 +21,7 @@ from scripted_engine import (
     silent,
     until,
 )
-
-from clients.marks import FAILURE_MARK_PREFIX, failure_id_of, is_failure_mark
+from tests.clients.serving import CHAT_REQUEST, Serve
 
 ERROR_500 = raw(500, b'{"error": {"message": "EngineCore encountered an issue"}}')
 HALF_JSON = raw(200, b'{"choices": [{"message": {"content": "ha')

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import CHAT_REQUEST, Serve
-from scripted_engine import DONE, chat, chat_body, chunked, echo_chat, engine, event, in_turn, raw
-
 from clients.journal import Journal
+from tests.clients.scripted_engine import DONE, chat, chat_body, chunked, echo_chat, engine, event, in_turn, raw
+from tests.clients.serving import CHAT_REQUEST, Serve
 
 
 async def test_a_second_run_is_answered_from_the_journal_without_the_engine(serve: Serve, tmp_path: Path) -> None:

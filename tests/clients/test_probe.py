@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 from pydantic import ValidationError
-from scripted_engine import (
+
+from clients.errors import EngineUnresponsive, ProbeFailed
+from clients.health import watch_replica
+from clients.probe import Api, Generation, generate
+from clients.replica import Replica
+from clients.spec import ProbeSpec
+from tests.clients.scripted_engine import (
     Asked,
     Behaviour,
     bytes_then_reset,
@@ -17,12 +23,6 @@ from scripted_engine import (
     silent,
     until,
 )
-
-from clients.errors import EngineUnresponsive, ProbeFailed
-from clients.health import watch_replica
-from clients.probe import Api, Generation, generate
-from clients.replica import Replica
-from clients.spec import ProbeSpec
 
 
 async def probe(port: int, api: Api = "auto", timeout: float = 5) -> Generation:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from scripted_engine import Asked, Behaviour, engine, free_port, in_turn, raw, silent, until
 
 from clients.errors import ForeignListener, StartupStalled, StartupTimeout
 from clients.readiness import Listening, wait_listening
+from tests.clients.scripted_engine import Asked, Behaviour, engine, free_port, in_turn, raw, silent, until
 
 MODELS = b'{"object": "list", "data": [{"id": "m"}, {"id": "other"}]}'
 

@@ -3,7 +3,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from scripted_engine import (
+
+from clients.errors import UpstreamError
+from clients.upstream import Upstream
+from tests.clients.scripted_engine import (
     Asked,
     bytes_then_reset,
     chunked,
@@ -15,9 +18,6 @@ from scripted_engine import (
     silent,
     until,
 )
-
-from clients.errors import UpstreamError
-from clients.upstream import Upstream
 
 BIG = bytes(range(256)) * 4096  # 1 MiB
 

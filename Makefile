@@ -1,0 +1,41 @@
+# setup   the virtual environment with the orchestrator and its tools
+# demo    sets up everything and runs the main job: a real engine, a real model, real OpenCompass
+# test    sets up everything and passes the tests, the quick ones first
+# quick   the tests that need no engine and no evaluator
+# check   format, lint, types, import contract
+# bench   the benchmarks
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test quick real check bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/orchestrator demo
+
+test: quick real
+
+quick: setup
+	$(BIN)/pytest -m 'not real'
+
+real: setup
+	$(BIN)/orchestrator install transformers opencompass
+	$(BIN)/pytest -m real
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv

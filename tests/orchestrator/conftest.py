@@ -1,0 +1,52 @@
+"""A command line with a home of its own, and jobs on the fake engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launchers.environments import Environments
+from orchestrator.evaluators.registry import get_evaluator
+from tests.orchestrator.support import FAKE, PLUGIN, ROWS, Cli
+
+
+@pytest.fixture(scope="session")
+def evaluator_environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environment of the evaluator `straight`, really installed, once."""
+    root = tmp_path_factory.mktemp("environments")
+    sys.path.append(str(PLUGIN))
+    recipe = get_evaluator("straight").recipe
+    Environments(root).install(recipe, report=lambda line: None, log=root / "install.log")
+    return root
+
+
+@pytest.fixture
+def cli(tmp_path: Path, evaluator_environments: Path) -> Iterator[Cli]:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "environments").symlink_to(evaluator_environments)
+    cli = Cli(home)
+    yield cli
+    assert not cli.left()
+
+
+@pytest.fixture
+def write_job(tmp_path: Path) -> Callable[..., Path]:
+    """Write a job on the fake engine: its arguments, then changes to `serve`, `probe`, `evaluate` and the rest."""
+
+    def write(*engine: str, serve: dict[str, Any] | None = None, **changes: Any) -> Path:
+        document = {
+            "serve": {"engine": "custom", "model": "fake", "command": [*FAKE, *engine], **(serve or {})},
+            "evaluate": [{"evaluator": "straight", "datasets": [str(ROWS)], "limit": 20, "concurrency": 4}],
+            **changes,
+        }
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    return write

@@ -1,0 +1,40 @@
+"""The process of the evaluator `straight`: stdlib only, run in its own environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BASE, MODEL, CONCURRENCY = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+
+def ask(question: str) -> str:
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": question}],
+        "temperature": 0,
+        "max_tokens": 128,
+    }
+    request = urllib.request.Request(
+        f"{BASE}/chat/completions",
+        data=json.dumps(body).encode(),
+        headers={"content-type": "application/json", "x-orchestrator-on-failure": "mark"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return str(json.load(answer)["choices"][0]["message"]["content"])
+
+
+def main() -> None:
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    print(f"asking {len(rows)} questions, {CONCURRENCY} at a time", flush=True)
+    with ThreadPoolExecutor(CONCURRENCY) as pool, Path("answers.jsonl").open("w") as answers:
+        for index, text in enumerate(pool.map(ask, [row["question"] for row in rows])):
+            answers.write(json.dumps({"index": index, "text": text}) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The command line as a user runs it, a job on the fake engine, and what must be gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launchers import locks, marker
+
+PLUGIN = Path(__file__).parent / "plugin"
+ROWS = Path(__file__).parents[2] / "eval_configs" / "data" / "demo_arithmetic" / "test.jsonl"
+T = TypeVar("T")
+FAKE = ["{python}", "-m", "orchestrator.fake_engine", "--port", "{port}", "--answers", str(ROWS)]
+
+
+class Cli:
+    """`orchestrator` in processes of its own, with a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.env = {
+            **os.environ,
+            "ORCHESTRATOR_HOME": str(home),
+            "PYTHONPATH": str(PLUGIN),  # how the third-party evaluator is found
+        }
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([sys.executable, "-m", "orchestrator", *args], env=self.env, text=True, **pipes)
+
+    def run(self, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        process = self.start(*args)
+        out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+    def job(self, spec: Path, *args: str, timeout: float = 60) -> tuple[int, dict[str, Any]]:
+        """Exit code and record of `run --json`."""
+        done = self.run("run", str(spec), "--json", *args, timeout=timeout)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def interrupted(self, spec: Path, state: str, number: signal.Signals) -> tuple[int, dict[str, Any]]:
+        """Exit code and record of a job that got a signal as soon as it was in `state`."""
+        process = self.start("run", str(spec), "--json")
+        self.wait_for_state(state)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        assert out, err
+        return process.returncode, json.loads(out)
+
+    def wait_for_state(self, state: str) -> Path:
+        """Folder of the one job of this home, once it is in `state`."""
+
+        def reached() -> Path | None:
+            for record in self.home.glob("jobs/*/job.json"):
+                if json.loads(record.read_text())["state"] == state:
+                    return record.parent
+            return None
+
+        return wait_for(reached, f"a job in state {state}")
+
+    def left(self) -> list[str]:
+        """Processes of any job or deployment of this home, and port or GPU locks that somebody holds."""
+        owners = [*self.home.glob("jobs/*"), *self.home.glob("deployments/*")]
+        marks = [f"{owner.name}/" if owner.parent.name == "jobs" else _mark(owner) for owner in owners]
+        processes = [process.cmdline for mark in marks for process in marker.find(mark)]
+        return [*processes, *(str(lock) for lock in self.home.glob("leases/*/*.lock") if _is_held(lock))]
+
+
+def _mark(deployment: Path) -> str:
+    return str(json.loads((deployment / "deployment.json").read_text())["mark"]) + "/"
+
+
+def wait_for(condition: Callable[[], T | None], what: str, timeout: float = 30) -> T:
+    """The first true value of `condition`, asked until `timeout`."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"no {what} within {timeout} s"
+        time.sleep(0.02)
+    return found
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        locks.take(lock, "test").release()
+    except locks.Held:
+        return True
+    return False

@@ -1,0 +1,144 @@
+"""A bad spec: exit code 2 in under two seconds, every error at once with its path, nothing started."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadSpec
+from orchestrator.spec import parse_spec
+from tests.orchestrator.support import ROWS, Cli
+
+WriteJob = Callable[..., Path]
+EVALUATE = [{"evaluator": "straight", "datasets": [str(ROWS)]}]
+
+
+def errors_of(document: object) -> dict[str, str]:
+    """Path -> message of the errors of form."""
+    try:
+        _, errors = parse_spec(document)
+    except BadSpec as bad:
+        return {error.path: error.message for error in bad.errors}
+    return {error.path: error.message for error in errors}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"serve": {"engine": "custom", "modle": "x"}, "evaluate": EVALUATE}, {"serve.modle": "`model`"}),
+        ({"serve": {"engine": "custom", "port": "1030"}, "evaluate": EVALUATE}, {"serve.port": "'1030'"}),
+        ({"serve": {"engine": "custom", "tensor_parallel": 0}, "evaluate": EVALUATE}, {"serve.tensor_parallel": "0"}),
+        ({"serve": {"engine": "custom"}, "evaluat": EVALUATE}, {"evaluat": "`evaluate`", "evaluate": "is required"}),
+        ({"serve": {"engine": "custom"}, "evaluate": []}, {"evaluate": "at least 1"}),
+        (
+            {"serve": {"engine": "custom"}, "evaluate": [{**EVALUATE[0], "concurrency": "lots"}]},
+            {"evaluate.0.concurrency": "'auto'"},
+        ),
+        (
+            {"serve": {"engine": "custom"}, "evaluate": [{**EVALUATE[0], "generation": {"temprature": 1}}]},
+            {"evaluate.0.generation.temprature": "`temperature`"},
+        ),
+        ({"serve": {"engine": "custom"}, "evaluate": EVALUATE, "labels": {"a": 1}}, {"labels.a": "string"}),
+        ([1, 2], {"": "mapping"}),
+    ],
+)
+def test_an_error_of_form_names_its_path_and_what_is_valid(document: object, expected: dict[str, str]) -> None:
+    found = errors_of(document)
+    assert found.keys() == expected.keys()
+    assert all(text in found[path] for path, text in expected.items())
+
+
+def test_all_errors_of_form_come_together() -> None:
+    document = {
+        "serve": {"modle": "x", "port": "1030", "seed": -1},
+        "evaluate": [{"evaluator": "straight", "datasets": [], "lmit": 3}],
+        "lables": {},
+    }
+    expected = {"serve.engine", "serve.modle", "serve.port", "serve.seed", "lables"}
+    assert errors_of(document).keys() == expected | {"evaluate.0.datasets", "evaluate.0.lmit"}
+
+
+def refused(cli: Cli, spec: Path, *, extra: tuple[str, ...] = ()) -> dict[str, str]:
+    """Run it; path -> message. Nothing may be started, and it must be quick."""
+    began = time.monotonic()
+    done = cli.run("run", str(spec), "--json", *extra)
+    seconds = time.monotonic() - began
+    assert done.returncode == 2, done.stderr
+    assert seconds < 2, "the promise is two seconds"
+    assert not (cli.home / "jobs").exists()
+    found: dict[str, str] = {}
+    for error in json.loads(done.stdout)["errors"]:
+        found[error["path"]] = f"{found.get(error['path'], '')} {error['message']}"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("serve", "path", "said"),
+    [
+        ({"engine": "vlm"}, "serve.engine", "available: custom"),
+        ({"engine": "transfomers"}, "serve.engine", "`transformers`"),
+        ({"model": "/no/such/model"}, "serve.model", "does not exist"),
+        ({"tensor_parallel": 4}, "serve.tensor_parallel", "needs 4 GPUs"),
+        ({"gpus": [0, 0]}, "serve.gpus", "does not exist"),
+        ({"command": None}, "serve.command", "needs a command"),
+        ({"command": ["run", "--port", "{prot}"]}, "serve.command", "{prot}"),
+        ({"command": ["run"]}, "serve.command", "{port}"),
+        ({"quantization": "awq"}, "serve.quantization", "does not honour"),
+        ({"trust_remote_code": True}, "serve.trust_remote_code", "operator"),
+        ({"env": {"CUDA_VISIBLE_DEVICES": "0"}}, "serve.env.CUDA_VISIBLE_DEVICES", "`gpus`"),
+        ({"port": 14000, "nccl_port": 14000}, "serve.nccl_port", "two different ports"),
+        ({"engine": "transformers", "command": None, "model": str(ROWS.parent)}, "serve.model", "config.json"),
+        ({"engine": "external", "command": None}, "serve.url", "needs the URL"),
+    ],
+)
+def test_what_cannot_be_done_here_is_refused_at_once(
+    cli: Cli, write_job: WriteJob, serve: dict[str, Any], path: str, said: str
+) -> None:
+    found = refused(cli, write_job(serve=serve))
+    assert said in found[path]
+
+
+def test_errors_of_form_and_of_substance_come_together(cli: Cli, write_job: WriteJob) -> None:
+    spec = write_job(serve={"model": "/no/such/model", "modle": "x", "tensor_parallel": 2}, priority=3, keep_alive=5.0)
+    found = refused(cli, spec)
+    assert found.keys() == {"serve.modle", "serve.model", "serve.tensor_parallel", "priority", "keep_alive"}
+
+
+def test_an_unknown_evaluator_and_an_unknown_data_set_are_refused(cli: Cli, write_job: WriteJob) -> None:
+    evaluate = [{"evaluator": "strait", "datasets": ["x"]}, {"evaluator": "straight", "datasets": ["nowhere.jsonl"]}]
+    found = refused(cli, write_job(evaluate=evaluate))
+    assert "`straight`" in found["evaluate.0.evaluator"]
+    assert "no such file" in found["evaluate.1.datasets.0"]
+
+
+def test_sampling_that_the_engine_ignores_is_refused(cli: Cli, write_job: WriteJob) -> None:
+    evaluate = [{**EVALUATE[0], "generation": {"temperature": 0.7, "top_k": 5}}]
+    found = refused(cli, write_job(serve={"engine": "transformers", "command": None}, evaluate=evaluate))
+    assert {"evaluate.0.generation.temperature", "evaluate.0.generation.top_k"} <= found.keys()
+
+
+def test_a_file_that_cannot_be_read_is_a_bad_spec(cli: Cli, tmp_path: Path) -> None:
+    assert "cannot be read" in refused(cli, tmp_path / "none.yaml")[""]
+    (tmp_path / "twice.yaml").write_text("name: a\nname: b\n")
+    assert "written twice" in refused(cli, tmp_path / "twice.yaml")[""]
+
+
+def test_the_text_for_people_lists_every_error(cli: Cli, write_job: WriteJob) -> None:
+    done = cli.run("run", str(write_job(serve={"modle": "x", "port": "1"})))
+    assert done.returncode == 2
+    assert "serve.modle: unknown key; did you mean `model`?" in done.stderr
+    assert "serve.port" in done.stderr
+
+
+def test_declared_gpus_are_counted(cli: Cli, write_job: WriteJob) -> None:
+    cli.env["ORCHESTRATOR_GPUS"] = "2"
+    found = refused(cli, write_job(serve={"tensor_parallel": 2, "replicas": 2}))
+    assert "this machine has 2" in found["serve.tensor_parallel"]
+    code, job = cli.job(write_job(serve={"tensor_parallel": 2}))
+    assert (code, job["resources"]["gpus"]) == (0, [0, 1])
+    assert job["resources"]["replicas"][0]["env"]["CUDA_VISIBLE_DEVICES"] == "0,1"
