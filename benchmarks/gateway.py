@@ -146,7 +146,8 @@ async def load(port: int, requests: int, in_flight: int, first: int) -> Load:
 
 def show(name: str, measured: Load, cpu: float) -> None:
     print(
-        f"{name:24} {measured.rate:8.0f} requests/s   p50 {measured.p50 * 1e3:6.2f} ms   p99 {measured.p99 * 1e3:6.2f} ms"
+        f"{name:20} {measured.rate:7.0f} requests/s"
+        f"   p50 {measured.p50 * 1e3:6.2f} ms   p99 {measured.p99 * 1e3:6.2f} ms"
         f"   CPU/request: server {cpu * 1e6:6.1f} us, client {measured.own_cpu * 1e6:6.1f} us"
     )
 

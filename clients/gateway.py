@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _JSON: Headers = [(b"content-type", b"application/json")]
 # The openai SDK obeys it: the gateway has retried already, attempts must not multiply.
 _FINAL = (b"x-should-retry", b"false")
+_HELD = 0.001  # seconds; less is no waiting for a replica
 _INFERENCE = frozenset({CHAT, COMPLETIONS, GENERATE})
 
 Page = Callable[[], tuple[int, bytes, bytes]]
@@ -111,7 +112,8 @@ class Gateway:
             _log.exception("%s failed", visit.path)
             refusal = _Refusal("internal_error", repr(error), 500)
         else:
-            self.ledger.hold(tried.held)
+            if tried.held >= _HELD:
+                self.ledger.hold(tried.held)
             self.ledger.answer(time.monotonic() - asked, answered.tokens, replayed=answered.replayed)
             return
         failure = self._fail(refusal, request, tried)

@@ -11,6 +11,7 @@ import contextlib
 import http
 import logging
 import socket
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import unquote
@@ -81,7 +82,7 @@ class Visit:
     def cut(self) -> None:
         """Close without ending the answer properly, so that the client sees that it is broken."""
         self.keep_alive = False
-        self._connection.abort()
+        self._connection.abort(reset=self.http_1_0)
 
     def stop(self, cause: str) -> None:
         """Cancel the handler (once), telling it why."""
@@ -149,9 +150,12 @@ class ClientConnection(asyncio.Protocol):
         if self._writable is not None:
             await asyncio.shield(self._writable)
 
-    def abort(self) -> None:
-        """Close at once."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Close at once; `reset` shows it even to a client that takes the end of the connection for the answer's."""
         if self._transport is not None:
+            if reset:
+                sock = self._transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
 
     def stop(self) -> None:

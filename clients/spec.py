@@ -14,7 +14,7 @@ class ProbeSpec(BaseModel):
     """What the engine is asked."""
     max_tokens: int = Field(32, ge=1)
     """Tokens it may answer with."""
-    timeout: float = Field(300.0, gt=0, strict=False)
+    timeout: float = Field(300.0, gt=0)
     """Seconds for one generation, at the start (where engines compile lazily) and during the job."""
-    interval: float = Field(30.0, gt=0, strict=False)
+    interval: float = Field(30.0, gt=0)
     """Seconds without any answer after which a generation checks that the engine still lives."""

@@ -91,7 +91,14 @@ async def test_a_probe_of_nothing_is_a_probe_failed() -> None:
 def test_the_probe_spec_is_strict_and_told() -> None:
     assert ProbeSpec().model_dump() == {"prompt": "What is AI?", "max_tokens": 32, "timeout": 300, "interval": 30}
     assert ProbeSpec(timeout=5).timeout == 5
-    for wrong in ({"max_token": 1}, {"max_tokens": "8"}, {"max_tokens": 0}, {"timeout": 0}, {"prompt": ""}):
+    for wrong in (
+        {"max_token": 1},
+        {"max_tokens": "8"},
+        {"max_tokens": 0},
+        {"timeout": 0},
+        {"timeout": "5"},
+        {"prompt": ""},
+    ):
         with pytest.raises(ValidationError):
             ProbeSpec.model_validate(wrong)
     assert "Seconds" in ProbeSpec.model_json_schema()["properties"]["timeout"]["description"]
