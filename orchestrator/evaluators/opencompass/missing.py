@@ -15,7 +15,7 @@ def missing_data(paths: Iterable[str], package: Path) -> str | None:
     Only paths that are ids of OpenCompass's own table are judged: every other one may be a hub id or a path that
     its data set class completes. OpenCompass would download what is absent; a job that holds GPUs should not.
     """
-    wanted = list(paths)
+    wanted = list(paths) if os.environ.get("DATASET_SOURCE") not in ("HF", "ModelScope") else []
     tables = _tables(package) if wanted else {}
     for path in wanted:
         local = tables.get("DATASETS_MAPPING", {}).get(path, {}).get("local")

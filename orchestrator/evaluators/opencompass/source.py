@@ -135,7 +135,16 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _names(value: ast.expr) -> Iterator[str]:
-    return (node.id for node in ast.walk(value) if isinstance(node, ast.Name))
+    """Names whose whole content goes into `value`: not `a` of `[dict(a[0], abbr=...)]`, which makes a variant."""
+    made_from = {id(node) for part in ast.walk(value) for node in _sources_of_variants(part)}
+    return (node.id for node in ast.walk(value) if isinstance(node, ast.Name) and id(node) not in made_from)
+
+
+def _sources_of_variants(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Subscript):
+        yield node.value
+    elif isinstance(node, ast.ListComp) and not isinstance(node.elt, ast.Name):
+        yield from (generator.iter for generator in node.generators)
 
 
 def _calls(tree: ast.Module) -> Iterator[ast.Call]:

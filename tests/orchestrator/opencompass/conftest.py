@@ -8,6 +8,7 @@ from tests.orchestrator.opencompass.real_opencompass import DATA, Run, run_openc
 
 OWN_CONFIG = f"""
 from mmengine.config import read_base
+from opencompass.openicl.icl_evaluator import AccEvaluator
 
 with read_base():
     from .base import demo_arithmetic_datasets as originals
@@ -16,6 +17,10 @@ easy_datasets = [dict(originals[0], abbr="mine/easy", path={str(DATA.parent)!r},
     input_columns=["question"], output_column="answer", test_range="[100:]"))]
 hard_datasets = [dict(easy_datasets[0], abbr="demo_arithmetic")]
 both_datasets = easy_datasets + hard_datasets
+compared_datasets = [dict(easy_datasets[0], abbr="compared", eval_cfg=dict(
+    evaluator=dict(type=AccEvaluator),
+    pred_postprocessor=originals[0]["eval_cfg"]["pred_postprocessor"],
+    dataset_postprocessor=originals[0]["eval_cfg"]["dataset_postprocessor"]))]
 """
 
 
@@ -29,7 +34,7 @@ def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def failing_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """40 questions each of three data sets, two of them from a file of the user's; a tenth of the prompts fail."""
+    """40 questions each of four data sets, three of them from a file of the user's; a tenth of the prompts fail."""
     place = tmp_path_factory.mktemp("failing")
     sets = place / "my sets"
     sets.mkdir()

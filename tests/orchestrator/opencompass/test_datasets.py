@@ -142,13 +142,18 @@ def test_lists_that_another_list_is_made_of_are_not_taken_twice(tmp_path: Path) 
         "all_datasets = a_datasets + b_datasets",
         kept="with read_base():\n    from .a import *\n    from .b import b_datasets as other_datasets\n"
         "for one in a_datasets:\n    one['n'] = 1",
+        varied="with read_base():\n    from .a import a_datasets\n"
+        "b_datasets = [dict(a_datasets[0], abbr='b')]\n"
+        "c_datasets = [dict(one, abbr='c') for one in b_datasets]",
         summed="with read_base():\n    from .a import a_datasets\n"
         "datasets = []\nmine_datasets = sum((v for k, v in locals().items()), [])",
     )
-    found = {name: read_source(tmp_path / f"{name}.py", None).variables for name in ("added", "kept", "summed")}
+    files = ("added", "kept", "varied", "summed")
+    found = {name: read_source(tmp_path / f"{name}.py", None).variables for name in files}
     assert found == {
         "added": ("all_datasets",),
         "kept": ("a_datasets", "other_datasets"),
+        "varied": ("a_datasets", "b_datasets", "c_datasets"),
         "summed": ("mine_datasets",),
     }
 

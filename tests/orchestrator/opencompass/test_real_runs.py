@@ -106,15 +106,15 @@ def test_failed_requests_are_left_out_of_the_score_and_joined_with_the_ledger(fa
 def test_data_sets_of_a_users_file_run_beside_ours_under_names_of_their_own(failing_run: Run) -> None:
     evaluation = EVALUATOR.collect(failing_run.folder)
     names = [result.dataset for result in evaluation.datasets]
-    assert names == ["demo_arithmetic", "mine-easy", "demo_arithmetic_again"]
+    assert names == ["demo_arithmetic", "mine-easy", "demo_arithmetic_again", "compared"]
     first = {sample.dataset: sample.gold for sample in reversed(evaluation.samples)}
     # The user's sets start at row 100 themselves; the limit counts from there.
-    assert first == {name: ROWS[start]["answer"] for name, start in zip(names, (0, 100, 100), strict=True)}
+    assert first == {name: ROWS[start]["answer"] for name, start in zip(names, (0, 100, 100, 100), strict=True)}
 
 
 def test_every_generation_parameter_reaches_the_engine(failing_run: Run) -> None:
     wanted = {"max_tokens": 77, "temperature": 0.0, "top_p": 0.5, "top_k": 3, "seed": 7, "stop": ["Question:"]}
-    assert len(failing_run.bodies) == 120
+    assert len(failing_run.bodies) == 160
     assert all(wanted.items() <= body.items() for body in failing_run.bodies)
 
 
