@@ -38,6 +38,11 @@ class Visit:
     reads too slowly. When the visit is ended from outside the handler is cancelled and `ended` says why.
     """
 
+    __slots__ = (
+        "_connection", "body", "ended", "headers", "http_1_0", "keep_alive", "method", "path", "started", "target",
+        "task",
+    )  # fmt: skip
+
     def __init__(self, connection: ClientConnection) -> None:
         self.method = ""
         self.path = ""
@@ -244,6 +249,8 @@ class ClientConnection(asyncio.Protocol):
         visit.http_1_0 = self._parser.get_http_version() == "1.0"
         visit.keep_alive = self._parser.should_keep_alive() and not visit.http_1_0
         if self._body_bytes > MAX_BODY or self._head_bytes > MAX_HEAD:
+            return
+        if self._parser.should_upgrade():  # the parser has not read the body: no request that may be answered
             return
         self._queue.append(visit)
         if self._visit is None:

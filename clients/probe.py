@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ async def generate(
     headers: Mapping[str, str] | None = None,
     sampling: Mapping[str, Any] | None = None,
 ) -> Generation:
-    """Generate once, greedily unless `sampling` says otherwise; `timeout` in seconds for all of it.
+    """Generate once, greedily unless `sampling` says otherwise; `timeout` in seconds for the whole answer.
 
     `base_url` is without `/v1`. `auto` tries chat, then completions where there is no such route (404, 405),
     then LightLLM's `/generate`. Raises `ProbeFailed` with what came back.
@@ -65,8 +66,9 @@ async def generate(
 
 async def _post(http: httpx.AsyncClient, url: str, body: dict[str, Any], timeout: float) -> httpx.Response:
     try:
-        return await http.post(url, json=body)
-    except httpx.TimeoutException:
+        async with asyncio.timeout(timeout):
+            return await http.post(url, json=body)
+    except (TimeoutError, httpx.TimeoutException):
         raise ProbeFailed(
             f"{url} gave no generation within {timeout:g} s",
             hint="the first generation may compile: raise probe.timeout if the engine's log shows progress",

@@ -59,6 +59,7 @@ async def test_head_has_no_body_and_http_1_0_closes() -> None:
     [
         (b"nonsense\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\nhi", 400),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * (MAX_HEAD + 1) + b"\r\n\r\n", 431),
     ],
 )
