@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clients.answers import CHAT, COMPLETIONS, GENERATE
@@ -70,13 +70,20 @@ class Gateway:
             "/metrics": lambda: (200, b"text/plain; version=0.0.4", metrics_page(ledger, pool)),
         }
 
-    def serving(self, host: str, port: int) -> AbstractAsyncContextManager[str]:
+    @asynccontextmanager
+    async def serving(self, host: str, port: int) -> AsyncIterator[str]:
         """Listen for the length of the block, which gets the base URL (without `/v1`).
 
-        On leaving, requests in flight end as failed (`gateway_stopped`). Raises `OSError` if the port is
-        taken.
+        On leaving, requests in flight end as failed (`gateway_stopped`) and the connections to the replicas close.
+        Raises `OSError` if the port is taken.
         """
-        return listening(self._visited, host, port)
+        try:
+            async with listening(self._visited, host, port) as url:
+                yield url
+        finally:
+            for replica in self.pool.replicas:
+                replica.upstream.close()
+            await asyncio.sleep(0)  # the event loop closes the sockets
 
     async def _visited(self, visit: Visit) -> None:
         if visit.path in _INFERENCE:
