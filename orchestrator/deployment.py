@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from clients.errors import ClientError
 from clients.spec import ProbeSpec
@@ -62,10 +63,14 @@ class DeploymentFolder:
 
     def read(self) -> DeploymentRecord | None:
         """The record; None when there is none. One whose owner is gone is `failed` with code `lost`."""
+        file = self.path / "deployment.json"
         try:
-            record = DeploymentRecord.model_validate_json((self.path / "deployment.json").read_text())
+            record = DeploymentRecord.model_validate_json(file.read_text())
         except FileNotFoundError:
             return None
+        except ValidationError as error:
+            hint = f"it was written by another version; remove {self.path} once nothing of it runs"
+            raise DeploymentError(f"{file} cannot be read: {error.error_count()} errors", hint=hint) from error
         if record.state not in ("stopped", "failed") and not is_owned(self.lock):
             lost = Failure(code="lost", message="the process that owned the deployment is gone")
             return record.model_copy(update={"state": "failed", "failure": lost})
@@ -81,9 +86,11 @@ class DeploymentFolder:
 
 
 def all_deployments(settings: Settings) -> list[DeploymentRecord]:
-    """Every deployment that has a folder, by name."""
-    folders = sorted(settings.deployments.glob("*/deployment.json"))
-    records = (DeploymentFolder(path.parent).read() for path in folders)
+    """Every deployment that has a folder, by name; records of another version are left out."""
+    records = []
+    for path in sorted(settings.deployments.glob("*/deployment.json")):
+        with contextlib.suppress(DeploymentError):
+            records.append(DeploymentFolder(path.parent).read())
     return [record for record in records if record]
 
 

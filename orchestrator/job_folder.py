@@ -8,6 +8,9 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from orchestrator.errors import OrchestratorError
 from orchestrator.record import JobRecord
 
 
@@ -75,8 +78,15 @@ class JobFolder:
         replace_text(self.path / "job.json", record.model_dump_json(indent=1))
 
     def read(self) -> JobRecord:
-        """The record as it was last written."""
-        return JobRecord.model_validate_json((self.path / "job.json").read_text())
+        """The record as it was last written.
+
+        Raises: OrchestratorError when it was written by a version with other fields.
+        """
+        try:
+            return JobRecord.model_validate_json((self.path / "job.json").read_text())
+        except ValidationError as error:
+            hint = f"it was written by another version; remove {self.path} once nothing of it runs"
+            raise OrchestratorError(f"the record of job {self.id} cannot be read", hint=hint) from error
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from orchestrator.settings import Settings
 
 async def own(folder: DeploymentFolder) -> DeploymentRecord:
     """Serve until SIGTERM; returns the record with the teardown's proof."""
-    deployment = Deployment(folder, Settings(), lambda phase, message: print(phase, message, flush=True))
+    deployment = Deployment(folder, Settings.load(), lambda phase, message: print(phase, message, flush=True))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, deployment.stop)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from launchers.marker import sweep
 from orchestrator.deployment import DeploymentFolder, all_deployments
+from orchestrator.errors import OrchestratorError
 from orchestrator.history import History, NoView
 from orchestrator.job_folder import JobFolder
-from orchestrator.record import Failure, State
+from orchestrator.record import Failure, JobRecord, State
 from orchestrator.settings import Settings
 
 PATIENCE = 5.0
@@ -34,12 +35,9 @@ def _reap_deployments(settings: Settings) -> list[str]:
 
 def _reap_jobs(settings: Settings) -> list[str]:
     lost = []
-    for path in sorted(settings.jobs.glob("*/job.json")):
-        folder = JobFolder(path.parent)
-        if folder.owned():
-            continue
-        record = folder.read()
-        if record.state.terminal or record.state is State.QUEUED:
+    for folder in (JobFolder(path.parent) for path in sorted(settings.jobs.glob("*/job.json"))):
+        record = None if folder.owned() else _readable(folder)
+        if record is None or record.state.terminal or record.state is State.QUEUED:
             continue
         sweep(f"{folder.id}/", patience=PATIENCE)
         history = History(folder, record, NoView())
@@ -47,3 +45,10 @@ def _reap_jobs(settings: Settings) -> list[str]:
         history.enter(State.FAILED, "the process that ran the job is gone", code="lost")
         lost.append(folder.id)
     return lost
+
+
+def _readable(folder: JobFolder) -> JobRecord | None:
+    try:
+        return folder.read()
+    except OrchestratorError:  # of another version: not ours to judge
+        return None

@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from orchestrator.errors import BadSpec, FieldError
 
 
 class Settings(BaseSettings):
@@ -45,6 +47,15 @@ class Settings(BaseSettings):
         """Environment before file; the file is `$ORCHESTRATOR_CONFIG`, else `~/.orchestrator/orchestrator.toml`."""
         file = Path(os.environ.get("ORCHESTRATOR_CONFIG", "~/.orchestrator/orchestrator.toml")).expanduser()
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @classmethod
+    def load(cls) -> Settings:
+        """The settings of this process. Raises: BadSpec naming the variables or keys that are wrong."""
+        try:
+            return cls()
+        except ValidationError as invalid:
+            errors = [FieldError(".".join(map(str, detail["loc"])), detail["msg"]) for detail in invalid.errors()]
+            raise BadSpec(errors, source="the settings (ORCHESTRATOR_* or orchestrator.toml)") from invalid
 
     @property
     def root(self) -> Path:

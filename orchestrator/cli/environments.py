@@ -17,6 +17,7 @@ from launchers.environments import Environments, Recipe
 from launchers.errors import SpecRefused
 from launchers.gpus import discover
 from launchers.registry import engine_names, get_engine
+from orchestrator.cli.install_view import InstallView
 from orchestrator.cli.output import print_json, stderr, stdout
 from orchestrator.evaluators.registry import evaluator_names, get_evaluator
 from orchestrator.fake_engine import command as fake
@@ -38,7 +39,7 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be installed.")] = False,
 ) -> None:
     """Install engines or evaluators, each into an isolated environment; what is there already is reused."""
-    settings = Settings()
+    settings = Settings.load()
     recipes = [_recipe(name) for name in names]
     if dry_run:
         for recipe in recipes:
@@ -51,7 +52,7 @@ def install(
 
 def doctor(as_json: AsJson = False) -> None:
     """What this machine has, what is installed, what is missing and how to get it."""
-    settings = Settings()
+    settings = Settings.load()
     found = _findings(settings)
     if as_json:
         print_json(found)
@@ -79,20 +80,17 @@ def install_all(recipes: Sequence[Recipe], settings: Settings) -> None:
     """Install what is missing, side by side: downloads and unpacking overlap."""
     if not recipes:
         return
-    environments, console = Environments(settings.environments), stderr()
-    logs = settings.root / "logs"
+    environments, logs = Environments(settings.environments), settings.root / "logs"
     logs.mkdir(parents=True, exist_ok=True)
 
     def one(recipe: Recipe) -> None:
-        def report(line: str) -> None:
-            console.print(f"[dim]install {recipe.name:<14}[/] {escape(line)}")
-
+        log = logs / f"install-{recipe.name}.log"
         if environments.find(recipe) is None:
-            report(f"{recipe.size}, {recipe.time}; log: {logs / f'install-{recipe.name}.log'}")
-        built = environments.install(recipe, report=report, log=logs / f"install-{recipe.name}.log")
-        report(f"ready: {built.folder}")
+            view.step(recipe.name, f"{recipe.size}, {recipe.time}; log: {log}")
+        built = environments.install(recipe, report=lambda line: view.step(recipe.name, line), log=log)
+        view.step(recipe.name, f"ready: {built.folder}")
 
-    with ThreadPoolExecutor(len(recipes)) as pool:
+    with InstallView(stderr()) as view, ThreadPoolExecutor(len(recipes)) as pool:
         for outcome in [pool.submit(one, recipe) for recipe in recipes]:
             outcome.result()
 

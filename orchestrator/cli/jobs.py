@@ -49,7 +49,7 @@ def run(
 
     Exit codes: 0 succeeded, 1 failed, 2 bad spec, 3 incomplete, 4 cancelled, 130 interrupted.
     """
-    settings = Settings()
+    settings = Settings.load()
     if install:
         _install_for(spec, settings)
     job, base = read_job(spec, settings)
@@ -63,7 +63,7 @@ def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
 
     The first time it installs the engine and the evaluator, each into an environment of its own.
     """
-    settings = Settings()
+    settings = Settings.load()
     if not dry_run:
         _install_for(DEMO, settings)
     job, base = read_job(DEMO, settings)

@@ -6,12 +6,11 @@ import sys
 from typing import NoReturn
 
 import typer
-from pydantic import ValidationError
 
 from clients.errors import ClientError
 from launchers.errors import LaunchError
 from orchestrator.cli import environments, jobs, probing, serving
-from orchestrator.cli.output import Exit, exit_code_of, print_error, stderr
+from orchestrator.cli.output import Exit, exit_code_of, print_error
 from orchestrator.errors import OrchestratorError
 
 app = typer.Typer(
@@ -34,10 +33,6 @@ def main() -> NoReturn:
     except (LaunchError, ClientError, OrchestratorError) as error:
         print_error(error, as_json="--json" in sys.argv)
         sys.exit(exit_code_of(error))
-    except ValidationError as invalid:
-        # Only the settings are read outside of a spec: ORCHESTRATOR_* or orchestrator.toml.
-        stderr().print(f"[bold red]bad_settings[/]: {invalid}")
-        sys.exit(Exit.BAD_SPEC)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
     sys.exit(Exit.SUCCEEDED)

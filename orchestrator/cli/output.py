@@ -28,6 +28,8 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+WIDE = 200
+"""Columns where nothing tells how many there are: a pipe or a file."""
 EXIT_OF_STATE = {
     State.SUCCEEDED: Exit.SUCCEEDED,
     State.INCOMPLETE: Exit.INCOMPLETE,
@@ -37,13 +39,13 @@ EXIT_OF_STATE = {
 
 
 def stdout() -> Console:
-    """Where results go; never wrapped when it is not a terminal."""
-    return Console(soft_wrap=not sys.stdout.isatty())
+    """Where results go; wide enough for whole paths when it is not a terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 def stderr() -> Console:
     """Where progress and errors go."""
-    return Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 
 
 def print_json(document: BaseModel | dict[str, Any] | list[Any]) -> None:

@@ -57,7 +57,7 @@ def up(
     dry_run: DryRun = False,
 ) -> None:
     """Serve a model: start the engine, wait until a real generation comes back, print the URL; Ctrl-C stops it."""
-    settings = Settings()
+    settings = Settings.load()
     if "engine" not in serve and spec is None:
         raise typer.BadParameter("give --engine, or --spec FILE")
     wanted, probe = read_serve(serve, spec, settings)
@@ -74,7 +74,7 @@ def up(
 
 def down(name: Name, as_json: AsJson = False, dry_run: DryRun = False) -> None:
     """Stop a deployment and everything it started; return when nothing of it is left."""
-    folder = find_deployment(name, Settings())
+    folder = find_deployment(name, Settings.load())
     owner = folder.owner()
     if owner and not dry_run:
         os.kill(owner, signal.SIGTERM)
@@ -94,7 +94,7 @@ def down(name: Name, as_json: AsJson = False, dry_run: DryRun = False) -> None:
 
 def ps(as_json: AsJson = False) -> None:
     """List deployments."""
-    records = all_deployments(Settings())
+    records = all_deployments(Settings.load())
     if as_json:
         print_json([record.model_dump(mode="json") for record in records])
     else:
@@ -107,7 +107,7 @@ def logs(
     component: Annotated[str, typer.Option(help="`engine` (all replicas), `engine-0`, ..., `owner`.")] = "engine",
 ) -> None:
     """Print the logs of a deployment."""
-    folder = find_deployment(name, Settings())
+    folder = find_deployment(name, Settings.load())
     paths = sorted((folder.path / "logs").glob(f"{component}*.log"))
     if not paths:
         there = ", ".join(sorted(path.stem for path in (folder.path / "logs").glob("*.log"))) or "none"

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -62,9 +63,9 @@ def plan_text(plan: dict[str, Any]) -> str:
 
 
 def _scores(record: JobRecord) -> Table:
-    table = Table("data set", "metric")
+    table = Table("data set", "metric", box=box.SIMPLE_HEAVY)
     for column in ("asked", "answered", "failed", "coverage", "score [95% interval]"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for result in record.results:
         table.add_row(
             result.dataset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -23,8 +24,9 @@ def get_evaluator(name: str) -> Evaluator:
     """
     found = _registered().get(name)
     if found is None:
-        available = ", ".join(evaluator_names())
-        raise EvaluatorMissing(f"evaluator `{name}` is not available yet; available: {available}")
+        close = difflib.get_close_matches(name, evaluator_names(), n=1)
+        guess = f"; did you mean `{close[0]}`?" if close else ";"
+        raise EvaluatorMissing(f"no evaluator `{name}` here{guess} available: {', '.join(evaluator_names())}")
     evaluator: Evaluator = found.load()()
     return evaluator
 
