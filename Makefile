@@ -22,7 +22,7 @@ demo: setup
 test: quick real
 
 quick: setup
-	$(BIN)/pytest -m 'not real'
+	$(BIN)/pytest -n 2 -m 'not real'
 
 real: setup
 	$(BIN)/orchestrator install transformers opencompass

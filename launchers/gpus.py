@@ -108,9 +108,7 @@ def lease_gpus(
             return GpuLease(tuple(taken), tuple(taken.values()))
         for lock in taken.values():
             lock.release()
-    raise GpuUnavailable(
-        _shortage(count, wanted, len(candidates), holders), hint="wait until they are released"
-    )
+    raise GpuUnavailable(_shortage(count, wanted, len(candidates), holders), hint="wait until they are released")
 
 
 def memory_used(indices: Sequence[int]) -> dict[int, int] | None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 
-class Held(Exception):  # noqa: N818 - a state, not a fault; callers turn it into an error of launchers.errors
+class Held(Exception):
     """The lock is another's; `owner` is the text that it left, empty when it cannot be read."""
 
     def __init__(self, owner: str) -> None:

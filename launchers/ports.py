@@ -75,11 +75,7 @@ def lease_port(
             lock = locks.take(_lock_file(folder, port), owner)
         except locks.Held:
             continue
-        if (
-            not is_listening(port)
-            and _bind_error(port, host) is None
-            and _bind_error(port, "0.0.0.0") is None
-        ):
+        if not is_listening(port) and _bind_error(port, host) is None and _bind_error(port, "0.0.0.0") is None:
             return PortLease(port, lock)
         lock.release()
     raise PortInUse(
@@ -126,14 +122,10 @@ def _lease_wanted(folder: Path, owner: str, port: int, host: str) -> PortLease:
         raise PortInUse(f"port {port} is leased by {held.owner}", hint=_HINT) from None
     if is_listening(port):
         lock.release()
-        raise ForeignServer(
-            f"port {port} is taken: {_who(port)} listens there; nothing of it was touched", hint=_HINT
-        )
+        raise ForeignServer(f"port {port} is taken: {_who(port)} listens there; nothing of it was touched", hint=_HINT)
     if (obstacle := _obstacle(port, host)) is not None:
         lock.release()
-        raise PortInUse(
-            f"port {port} on {host} cannot be bound, and nobody listens there: {obstacle}", hint=_HINT
-        )
+        raise PortInUse(f"port {port} on {host} cannot be bound, and nobody listens there: {obstacle}", hint=_HINT)
     return PortLease(port, lock)
 
 

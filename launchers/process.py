@@ -194,9 +194,7 @@ class ProcessTree:
 class _Shim:
     """Our end of the two pipes of one shim; `gone` once it has ended and was reaped."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], on_event: Callable[[str, dict[str, Any]], None]
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], on_event: Callable[[str, dict[str, Any]], None]) -> None:
         assert process.stdin is not None  # both are pipes, see _launch_shim
         assert process.stdout is not None
         self.pid = process.pid

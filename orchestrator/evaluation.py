@@ -14,7 +14,7 @@ from launchers.process import ProcessTree
 from launchers.scrub import scrubbed
 from launchers.server import tail_of
 from orchestrator.errors import EvaluatorFailed, JobTimeout
-from orchestrator.evaluators.base import Command, Evaluator
+from orchestrator.evaluators.base import Command, Done, Evaluator
 from orchestrator.record import Progress
 from orchestrator.results import Evaluation, Sample
 from orchestrator.spec.models import EvaluateSpec
@@ -44,21 +44,30 @@ class EvaluatorRun:
             self.command.argv, env=env, cwd=self.command.cwd, log=self.log, mark=self._mark
         )
 
-    async def follow(self, ledger: Ledger, tell: Callable[[Progress], None]) -> Evaluation:
+    async def follow(
+        self, ledger: Ledger, tell: Callable[[Progress], None], inference_over: Callable[[], None]
+    ) -> Evaluation:
         """Wait until the evaluator ends and read what it left.
+
+        `inference_over` is called once, as soon as no request will follow; scoring may go on for long after.
 
         Raises: EvaluatorFailed, JobTimeout.
         """
         if self._tree is None:
             raise RuntimeError("start() comes first")
         before = ledger.failed
+        told = False
         ended = asyncio.create_task(self._tree.wait())
         began = time.monotonic()
         try:
             async with asyncio.timeout(self.spec.timeout):
                 while not ended.done():
                     await asyncio.wait({ended}, timeout=POLL)
-                    tell(self._progress(began, ledger.failed - before))
+                    files = self.evaluator.progress(self.folder)
+                    tell(_progress(files, time.monotonic() - began, ledger.failed - before))
+                    if files.over and ledger.in_flight == 0 and not told:
+                        told = True
+                        inference_over()
             if (lost := ended.exception()) is not None:
                 raise EvaluatorFailed(f"{self.evaluator.name} lost its supervisor: {lost}")
         except TimeoutError:
@@ -68,7 +77,7 @@ class EvaluatorRun:
             ) from None
         finally:
             ended.cancel()
-        return join_failures(await asyncio.to_thread(self.evaluator.collect, self.folder), ledger)
+        return join_failures(await asyncio.to_thread(self.evaluator.collect, self.folder, self.log), ledger)
 
     async def stop(self, grace: float = 1.0) -> None:
         """End the evaluator's whole tree, `grace` seconds after SIGTERM; nothing when it was never started."""
@@ -84,19 +93,6 @@ class EvaluatorRun:
         """The last lines of its log."""
         return tail_of(self.log)
 
-    def _progress(self, began: float, failed: int) -> Progress:
-        files = self.evaluator.progress(self.folder)
-        seconds = time.monotonic() - began
-        rate = files.done / seconds if files.done and seconds > 0 else None
-        eta = (files.total - files.done) / rate if rate and files.total is not None else None
-        return Progress(
-            done=files.done,
-            total=files.total,
-            failed=failed,
-            rate=round(rate, 2) if rate else None,
-            eta=round(eta, 1) if eta is not None else None,
-        )
-
 
 def join_failures(evaluation: Evaluation, ledger: Ledger) -> Evaluation:
     """Replace the id of each failed request by what the gateway saw happen to it."""
@@ -104,16 +100,19 @@ def join_failures(evaluation: Evaluation, ledger: Ledger) -> Evaluation:
     return evaluation.model_copy(update={"samples": [_with_cause(sample, causes) for sample in evaluation.samples]})
 
 
-def require_answers(evaluation: Evaluation) -> None:
-    """Refuse an evaluation without a single data set.
-
-    Raises: EvaluatorFailed.
-    """
-    if not evaluation.datasets:
-        raise EvaluatorFailed("the evaluator ended without a result for any data set")
-
-
 def _with_cause(sample: Sample, causes: dict[str, str]) -> Sample:
     if sample.failed is None:
         return sample
     return sample.model_copy(update={"failed": causes.get(sample.failed, sample.failed)})
+
+
+def _progress(files: Done, seconds: float, failed: int) -> Progress:
+    rate = files.done / seconds if files.done and seconds > 0 else None
+    eta = (files.total - files.done) / rate if rate and files.total is not None else None
+    return Progress(
+        done=files.done,
+        total=files.total,
+        failed=failed,
+        rate=round(rate, 2) if rate else None,
+        eta=round(eta, 1) if eta is not None else None,
+    )

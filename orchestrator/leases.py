@@ -19,13 +19,14 @@ class Leases:
         """Of the locks: what a shim holds, so that a lease outlives a killed runner until its tree is gone."""
         self.settings = settings
         self._owner = owner
-        self._held = ExitStack()
+        self._ports = ExitStack()
+        self._gpus = ExitStack()
 
     def port(self, wanted: int | None = None, *, host: str = "127.0.0.1") -> int:
         """Lease `wanted`, or any free port of the operator's range. Raises: PortInUse, ForeignServer."""
         settings = self.settings
         lease = lease_port(settings.port_leases, owner=self._owner, wanted=wanted, ports=settings.ports, host=host)
-        self._held.enter_context(lease)
+        self._ports.enter_context(lease)
         self.descriptors.append(lease.fileno())
         return lease.port
 
@@ -35,13 +36,18 @@ class Leases:
             return ()
         inventory = discover(self.settings.gpus)
         lease = lease_gpus(self.settings.gpu_leases, inventory, owner=self._owner, count=count, wanted=wanted)
-        self._held.enter_context(lease)
+        self._gpus.enter_context(lease)
         self.descriptors.extend(lease.filenos())
         return lease.indices
 
+    def close_gpus(self) -> None:
+        """Give the GPUs back, keep the ports. Idempotent."""
+        self._gpus.close()
+
     def close(self) -> None:
         """Give everything back. Idempotent."""
-        self._held.close()
+        self.close_gpus()
+        self._ports.close()
         self.descriptors.clear()
 
     def __enter__(self) -> Self:

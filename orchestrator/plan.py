@@ -41,9 +41,7 @@ def target_of(evaluate: EvaluateSpec, serve: ServeSpec, allocation: Allocation, 
     """What an evaluator talks to: the gateway at `url` (without `/v1`), and how hard."""
     automatic = (serve.max_concurrency or allocation.engine.concurrency) * serve.replicas
     concurrency = automatic if evaluate.concurrency == "auto" else evaluate.concurrency
-    model = Path(serve.model).expanduser() if serve.model else None
-    tokenizer = model if model and (model / "tokenizer_config.json").is_file() else None
-    return Target(f"{url}/v1", serve.served_name, tokenizer, concurrency)
+    return Target(f"{url}/v1", serve.served_name, concurrency)
 
 
 def _plan_evaluator(

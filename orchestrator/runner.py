@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,12 @@ class Runner:
         history.enter(State.EVALUATING, "the evaluator's requests are answered now")
         async with asyncio.TaskGroup() as group:
             guard = group.create_task(serving.guard())
-            await self._evaluate(url)
+
+            def release() -> None:
+                guard.cancel()
+                serving.release()
+
+            await self._evaluate(url, release)
             guard.cancel()
 
     async def _start_evaluator(self, index: int, url: str) -> None:
@@ -144,11 +149,14 @@ class Runner:
         self.history.record.logs = {**self.history.record.logs, name: str(run.log)}
         self.history.note(self.history.record.state.value, f"{name} starts", {"command": run.shell()})
 
-    async def _evaluate(self, url: str) -> None:
-        for index in range(len(self._spec.evaluate)):
+    async def _evaluate(self, url: str, release: Callable[[], None]) -> None:
+        last = len(self._spec.evaluate) - 1
+        for index in range(last + 1):
             if index == len(self._evaluators):
                 await self._start_evaluator(index, url)
-            evaluation = await self._evaluators[index].follow(self._serving.ledger, self.history.progress)
+            inference_over = release if index == last else _nothing
+            run = self._evaluators[index]
+            evaluation = await run.follow(self._serving.ledger, self.history.progress, inference_over)
             self.history.record.results = [*self.history.record.results, *evaluation.datasets]
             self._samples.extend(evaluation.samples)
             least = self._spec.evaluate[index].min_coverage
@@ -214,3 +222,7 @@ class Runner:
             name = phase.rsplit("/", 1)[-1]
             record.logs = {**record.logs, name: str(self._folder.log(name))}
         self.history.note(phase, message, data)
+
+
+def _nothing() -> None:
+    """The server is still needed."""

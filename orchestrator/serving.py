@@ -68,6 +68,8 @@ class Serving:
         self._gateway = AsyncExitStack()
         self._allocation: Allocation | None = None
         self._replicas: dict[str, Replica] = {}
+        self._memory: dict[int, tuple[int, int]] | None = None
+        self._releasing: asyncio.Task[None] | None = None
 
     @property
     def allocation(self) -> Allocation:
@@ -127,6 +129,10 @@ class Serving:
             for name in self._replicas:
                 group.create_task(self._guard(name))
 
+    def release(self) -> None:
+        """Begin to end the engines and give the GPUs back: no request will follow, what is left needs no model."""
+        self._releasing = asyncio.create_task(self._release())
+
     async def stop(self) -> Teardown:
         """End everything, give everything back, and prove it. Safe to call at any point, once."""
         began = time.monotonic()
@@ -139,9 +145,19 @@ class Serving:
         foreign = frozenset(port for port in ports if is_listening(port)) if not swept.survivors else frozenset()
         held = await wait_free((port for port in ports if port not in foreign), timeout=PORT_PATIENCE)
         states = {port: "foreign" if port in foreign else "held" if port in held else "free" for port in ports}
-        memory = await self._memory_back()
+        if self._releasing:
+            await self._releasing
+        memory = self._memory or await self._memory_back()
         self._leases.close()
         return _proof(reports, swept.killed, swept.survivors, states, memory, time.monotonic() - began)
+
+    async def _release(self) -> None:
+        self.pool.close("inference is over")
+        await asyncio.gather(*(server.stop() for server in self.servers.values()))
+        # Proved now: as soon as the GPUs are given back, others use their memory.
+        self._memory = await self._memory_back()
+        self._leases.close_gpus()
+        self._tell("evaluating", "inference is over: the engine is stopped, its GPUs are given back", {})
 
     async def _reach_external(self, host: str, port: int) -> None:
         replica = Replica("external", host, port, model=self.spec.model or self.spec.served_name)

@@ -22,8 +22,6 @@ class Target:
     """OpenAI-compatible base URL of the gateway, ending in `/v1`."""
     model: str
     """Name to send as `model`."""
-    tokenizer: Path | None
-    """Folder of the served model's tokenizer, when it is on this machine."""
     concurrency: int
     """Requests in flight."""
 
@@ -45,6 +43,8 @@ class Done:
     done: int
     total: int | None
     """None until the evaluator has counted its samples."""
+    over: bool = False
+    """No request will follow: what is left needs no model."""
 
 
 class Evaluator(ABC):
@@ -73,8 +73,8 @@ class Evaluator(ABC):
         """How far the run in `folder` is; cheap enough to be asked twice a second."""
 
     @abstractmethod
-    def collect(self, folder: Path) -> Evaluation:
-        """Read what the run in `folder` left behind.
+    def collect(self, folder: Path, log: Path) -> Evaluation:
+        """Read what the run in `folder` left behind; `log` is what it printed.
 
         Raises: EvaluatorFailed when the files do not hold a whole evaluation.
         """

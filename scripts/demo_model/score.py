@@ -61,9 +61,7 @@ def main() -> None:
         print(score)
 
 
-def _score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, style: Style, problems: list[Problem]
-) -> Score:
+def _score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, style: Style, problems: list[Problem]) -> Score:
     solved: Counter[Kind] = Counter()
     for start in range(0, len(problems), AT_ONCE):
         part = problems[start : start + AT_ONCE]

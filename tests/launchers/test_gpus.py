@@ -97,9 +97,7 @@ def test_a_lease_takes_the_lowest_free_ones_and_gives_them_back(tmp_path: Path, 
     all_of_them.release()  # once more does no harm
 
 
-def test_too_few_free_ones_is_an_error_that_names_the_holders_and_takes_none(
-    tmp_path: Path, four: Inventory
-) -> None:
+def test_too_few_free_ones_is_an_error_that_names_the_holders_and_takes_none(tmp_path: Path, four: Inventory) -> None:
     with lease_gpus(tmp_path, four, owner="job-1", count=1, wanted=[1]):
         with pytest.raises(GpuUnavailable) as raised:
             lease_gpus(tmp_path, four, owner="job-2", count=4)

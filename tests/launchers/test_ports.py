@@ -81,9 +81,7 @@ def test_a_wanted_port_that_is_leased_names_its_owner(tmp_path: Path, port: int)
     assert f"port {port} is leased by job-1 (pid {os.getpid()})" in raised.value.message
 
 
-def test_a_wanted_port_with_a_server_on_it_names_that_server_and_leaves_it_alone(
-    tmp_path: Path, port: int
-) -> None:
+def test_a_wanted_port_with_a_server_on_it_names_that_server_and_leaves_it_alone(tmp_path: Path, port: int) -> None:
     program = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     server = subprocess.Popen(program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:

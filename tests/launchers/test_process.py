@@ -89,18 +89,14 @@ async def test_every_waiter_gets_the_exit_code(start: Start) -> None:
     )
 
 
-async def test_a_megabyte_of_output_before_anything_reads_it_does_not_block(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_a_megabyte_of_output_before_anything_reads_it_does_not_block(start: Start, tmp_path: Path) -> None:
     tree = await start("sh", "-c", "head -c 1000000 /dev/zero; echo end >&2")
     assert await asyncio.wait_for(tree.wait(), 10) == 0
     output = (tmp_path / "logs" / "log").read_bytes()
     assert (len(output), output[-4:]) == (1_000_004, b"end\n")
 
 
-async def test_a_missing_executable_is_a_failed_start_and_its_log_says_so(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_a_missing_executable_is_a_failed_start_and_its_log_says_so(start: Start, tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match=r"cannot start 'no-such-engine': No such file or directory"):
         await start("no-such-engine", "--port", "1")
     assert "cannot start 'no-such-engine'" in (tmp_path / "logs" / "log").read_text()
@@ -160,9 +156,7 @@ async def test_nothing_is_left_after_kill_9_of_the_supervisor_and_stop(start: St
     assert not any(map(living, pids))
 
 
-async def test_every_stop_gets_the_same_report_and_a_shorter_grace_counts(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_every_stop_gets_the_same_report_and_a_shorter_grace_counts(start: Start, tmp_path: Path) -> None:
     tree = await start(*STUBBORN, str(tmp_path / "pids"))
     await three(tmp_path / "pids")
     first, second = await asyncio.gather(tree.stop(60), tree.stop(0.1))
@@ -185,9 +179,7 @@ async def test_a_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     argv = ["sleep", "60"]
     log = tmp_path / "log"
     for delay in (0.0, 0.01, 0.03):
-        task = asyncio.create_task(
-            ProcessTree.start(argv, env=dict(os.environ), cwd=tmp_path, log=log, mark=mark)
-        )
+        task = asyncio.create_task(ProcessTree.start(argv, env=dict(os.environ), cwd=tmp_path, log=log, mark=mark))
         await asyncio.sleep(delay)
         task.cancel()
         try:
@@ -265,12 +257,8 @@ def test_a_sweep_finds_one_mark_or_a_whole_job_and_nothing_else() -> None:
 async def test_the_end_of_one_tree_leaves_another_alone(start: Start, tmp_path: Path) -> None:
     one = await start("sleep", "60")
     mark = f"{mark_of(tmp_path)}-b"
-    other = await ProcessTree.start(
-        ["sleep", "60"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "b", mark=mark
-    )
-    assert (
-        await other.stop(5)
-    ).exit_code == -15  # the younger one, whose pipes the older cannot have inherited
+    other = await ProcessTree.start(["sleep", "60"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "b", mark=mark)
+    assert (await other.stop(5)).exit_code == -15  # the younger one, whose pipes the older cannot have inherited
     assert one.exit_code is None
     another = await ProcessTree.start(
         ["sleep", "60"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "b", mark=mark

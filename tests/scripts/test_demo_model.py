@@ -134,6 +134,4 @@ def test_weights_are_stored_in_bfloat16_and_served_in_float32() -> None:
 def test_each_digit_is_a_token_of_its_own() -> None:
     vocabulary = json.loads((MODEL / "tokenizer.json").read_text())["model"]["vocab"]
     assert len(vocabulary) == json.loads((MODEL / "config.json").read_text())["vocab_size"] == 512
-    assert {token for token in vocabulary if any(map(str.isdigit, token)) and token.isascii()} == set(
-        "0123456789"
-    )
+    assert {token for token in vocabulary if any(map(str.isdigit, token)) and token.isascii()} == set("0123456789")

@@ -19,12 +19,12 @@ _MOST_LINES = 8
 _MOST_BYTES = 4 << 20
 
 
-def failure(broken: Sequence[Broken], log: Path | None) -> OrchestratorError:
+def failure(broken: Sequence[Broken], log: Path) -> OrchestratorError:
     """The error to raise for data sets without a whole result."""
     lines = telling_lines(log)
     named = "; ".join(f"{dataset.name}: {dataset.reason}" for dataset in broken)
     message = "\n".join([f"OpenCompass left no whole result: {named}", *(f"  {line}" for line in lines)])
-    where = f"see {log}" if log else "see the evaluator's log"
+    where = f"see {log}"
     asked = any("Calling OpenAI API failed" in line for line in lines)  # so the data was there
     if not asked and any(_NO_DATA.search(line) for line in lines):
         steps = "put it under $COMPASS_DATA_CACHE or ~/.cache/opencompass, or run once online by hand"
@@ -32,9 +32,9 @@ def failure(broken: Sequence[Broken], log: Path | None) -> OrchestratorError:
     return EvaluatorFailed(message, hint=where)
 
 
-def telling_lines(log: Path | None) -> list[str]:
+def telling_lines(log: Path) -> list[str]:
     """The lines of a log that say what went wrong: the last few, each once."""
-    if log is None or not log.is_file():
+    if not log.is_file():
         return []
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _MOST_BYTES))

@@ -20,8 +20,6 @@ from orchestrator.evaluators.opencompass.scoring import result_of, samples_of
 from orchestrator.results import Evaluation
 from orchestrator.spec.models import EvaluateSpec
 
-_OWN_LOG = "opencompass.log"
-
 
 class OpenCompassEvaluator(Evaluator):
     """OpenCompass 0.5.4 over the gateway.
@@ -33,7 +31,7 @@ class OpenCompassEvaluator(Evaluator):
     name: ClassVar[str] = "opencompass"
     recipe: ClassVar[Recipe] = Recipe(
         name="opencompass",
-        requirements=Path(__file__).parent / "requirements.txt",
+        requirements=Path(__file__).parents[2] / "requirements" / "opencompass.txt",
         check="import opencompass.runners, opencompass.cli.main",
         size="2.1 GB",
         time="2 to 5 minutes",
@@ -75,19 +73,18 @@ class OpenCompassEvaluator(Evaluator):
         """How far the run is."""
         return read_progress(folder / "out")
 
-    def collect(self, folder: Path) -> Evaluation:
+    def collect(self, folder: Path, log: Path) -> Evaluation:
         """Scores and samples of every data set.
 
         Raises: EvaluatorFailed, or DatasetMissing, when one of them has no whole result.
         """
         asked = json.loads((folder / "run.json").read_text())
-        log = _log_of(folder)
         try:
             found = list(read_run(run_of(folder / "out"), asked["limit"]))
         except (EvaluatorFailed, OSError, SyntaxError, KeyError) as error:
             reason = error.message if isinstance(error, EvaluatorFailed) else f"its config cannot be read: {error!r}"
             raise EvaluatorFailed(
-                "\n".join([reason, *(f"  {line}" for line in telling_lines(log))]), hint=f"see {log or folder}"
+                "\n".join([reason, *(f"  {line}" for line in telling_lines(log))]), hint=f"see {log}"
             ) from error
         broken = [files for files in found if isinstance(files, Broken)]
         if broken:
@@ -113,9 +110,3 @@ def _variables(folder: Path) -> dict[str, str]:
     if "HF_HOME" not in os.environ and shared.is_dir():
         places["HF_HOME"] = str(shared)
     return {**offline, **quiet, **places, "CUDA_VISIBLE_DEVICES": ""}
-
-
-def _log_of(folder: Path) -> Path | None:
-    """The log of the run: where a job keeps it, or in the folder itself when run by hand."""
-    kept = folder.parent / "logs" / f"{folder.name}.log"
-    return next((log for log in (kept, folder / _OWN_LOG) if log.is_file()), None)

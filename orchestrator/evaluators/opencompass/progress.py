@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from orchestrator.evaluators.base import Done
+from orchestrator.evaluators.opencompass.resolved import read_resolved
 
 
 def read_progress(out: Path) -> Done:
@@ -18,7 +20,17 @@ def read_progress(out: Path) -> Done:
     totals = [state.get("total") for state in states]
     known = [total for total in totals if isinstance(total, int)]
     done = sum(int(state.get("completed") or 0) for state in states)
-    return Done(done, sum(known) if states and len(known) == len(totals) else None)
+    ended = bool(states) and all(state.get("status") in ("done", "fail") for state in states)
+    over = ended and len(states) == _datasets(out)
+    return Done(done, sum(known) if states and len(known) == len(totals) else None, over)
+
+
+def _datasets(out: Path) -> int | None:
+    """Data sets of the run; None when that cannot be told."""
+    for config in sorted(out.glob("*/configs/*.py")):
+        with contextlib.suppress(OSError, SyntaxError, KeyError):
+            return len(read_resolved(config)["datasets"])
+    return None
 
 
 def read_status(file: Path) -> dict[str, Any]:

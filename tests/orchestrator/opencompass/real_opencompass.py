@@ -23,6 +23,7 @@ from launchers.environments import Environment, Environments
 from launchers.scrub import scrubbed
 from orchestrator.evaluators.base import Command, Target
 from orchestrator.evaluators.opencompass import OpenCompassEvaluator
+from orchestrator.results import Evaluation
 from orchestrator.settings import Settings
 from orchestrator.spec.models import EvaluateSpec
 
@@ -36,7 +37,7 @@ def opencompass_environment() -> Environment:
     if given:
         python = Path(given)
         return Environment("opencompass", python.parent.parent, python, {}, "", "")
-    installed = Environments(Settings().environments).find(EVALUATOR.recipe)
+    installed = Environments(Settings.load().environments).find(EVALUATOR.recipe)
     if installed is None:
         pytest.skip("OpenCompass is not installed: `orchestrator install opencompass`")
     return installed
@@ -79,6 +80,11 @@ async def fake_engine(*options: str) -> AsyncIterator[int]:
             await drained
 
 
+def collect(folder: Path) -> Evaluation:
+    """What the run in `folder` left behind, with its log where `run_opencompass` puts it."""
+    return EVALUATOR.collect(folder, folder.parent / "logs" / f"{folder.name}.log")
+
+
 def run_opencompass(
     spec: EvaluateSpec, place: Path, *engine: str, through_gateway: bool = True, base: Path | None = None
 ) -> Run:
@@ -94,7 +100,7 @@ def run_opencompass(
             url = f"http://127.0.0.1:{port}"
             if through_gateway:
                 url = await stack.enter_async_context(_gateway(port, run).serving("127.0.0.1", 0))
-            target = Target(f"{url}/v1", "fake", None, 16)
+            target = Target(f"{url}/v1", "fake", 16)
             await _run(EVALUATOR.prepare(spec, base or folder, environment, target, folder), run)
 
     asyncio.run(whole())

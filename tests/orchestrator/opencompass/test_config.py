@@ -12,7 +12,7 @@ from orchestrator.errors import EvaluatorFailed
 from orchestrator.evaluators.base import Command, Target
 from orchestrator.evaluators.opencompass.resolved import read_resolved
 from orchestrator.spec.models import EvaluateSpec, Generation
-from tests.orchestrator.opencompass.real_opencompass import EVALUATOR
+from tests.orchestrator.opencompass.real_opencompass import EVALUATOR, collect
 
 
 def prepared(folder: Path, model: str = "tiny", **spec: Any) -> tuple[Command, str, dict[str, Any]]:
@@ -20,7 +20,7 @@ def prepared(folder: Path, model: str = "tiny", **spec: Any) -> tuple[Command, s
     folder.mkdir()
     environment = Environment("opencompass", folder, folder / "bin/python", {}, "", "")
     asked = EvaluateSpec(evaluator="opencompass", datasets=["demo_arithmetic"], **spec)
-    target = Target("http://127.0.0.1:4/v1", model, None, 48)
+    target = Target("http://127.0.0.1:4/v1", model, 48)
     command = EVALUATOR.prepare(asked, folder, environment, target, folder)
     text = (folder / "config/eval.py").read_text()
     (declared,) = read_resolved(folder / "config/eval.py")["models"]
@@ -97,7 +97,7 @@ def test_a_death_before_the_first_question_is_told_with_its_last_words(tmp_path:
     log.parent.mkdir()
     log.write_text("Traceback (most recent call last):\n  File x\nImportError: numpy is too new\n")
     with pytest.raises(EvaluatorFailed, match="numpy is too new") as caught:
-        EVALUATOR.collect(folder)
+        collect(folder)
     assert str(log) in caught.value.hint
 
 

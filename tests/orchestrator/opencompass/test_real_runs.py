@@ -14,7 +14,7 @@ from orchestrator.evaluators.base import Done
 from orchestrator.fake_engine.answers import read_book
 from orchestrator.results import DatasetResult, Evaluation, wilson_interval
 from orchestrator.spec.models import EvaluateSpec
-from tests.orchestrator.opencompass.real_opencompass import DATA, EVALUATOR, Run, run_opencompass
+from tests.orchestrator.opencompass.real_opencompass import DATA, EVALUATOR, Run, collect, run_opencompass
 
 pytestmark = pytest.mark.real
 
@@ -52,7 +52,7 @@ def rewrite(file: Path, **changes: Any) -> None:
 def test_the_score_is_the_planted_one(clean_run: Run) -> None:
     right = rows_answered_right(0.2)
     assert 0 < right < len(ROWS)
-    found = only(EVALUATOR.collect(clean_run.folder))
+    found = only(collect(clean_run.folder))
     assert (found.dataset, found.metric) == ("demo_arithmetic", "accuracy")
     assert found.score == pytest.approx(100 * right / len(ROWS))
     assert found.interval == wilson_interval(right, len(ROWS))
@@ -62,7 +62,7 @@ def test_the_score_is_the_planted_one(clean_run: Run) -> None:
 
 
 def test_every_sample_comes_back_with_its_prompt_answer_and_gold(clean_run: Run) -> None:
-    samples = EVALUATOR.collect(clean_run.folder).samples
+    samples = collect(clean_run.folder).samples
     assert [sample.index for sample in samples] == list(range(len(ROWS)))
     for sample, row in zip(samples, ROWS, strict=True):
         assert row["question"] in sample.prompt
@@ -74,7 +74,7 @@ def test_every_sample_comes_back_with_its_prompt_answer_and_gold(clean_run: Run)
 
 
 def test_progress_ends_at_the_number_of_samples(clean_run: Run, tmp_path: Path) -> None:
-    assert EVALUATOR.progress(clean_run.folder) == Done(len(ROWS), len(ROWS))
+    assert EVALUATOR.progress(clean_run.folder) == Done(len(ROWS), len(ROWS), over=True)
     assert EVALUATOR.progress(tmp_path) == Done(0, None)
 
 
@@ -90,7 +90,7 @@ def test_nothing_is_written_outside_of_the_folder(clean_run: Run) -> None:
 
 
 def test_failed_requests_are_left_out_of_the_score_and_joined_with_the_ledger(failing_run: Run) -> None:
-    evaluation = EVALUATOR.collect(failing_run.folder)
+    evaluation = collect(failing_run.folder)
     failed = [sample for sample in evaluation.samples if sample.failed]
     assert failing_run.ledger.failed == len(failed) > 0
     assert {sample.failed for sample in failed} == {failure.id for failure in failing_run.ledger.failures}
@@ -104,7 +104,7 @@ def test_failed_requests_are_left_out_of_the_score_and_joined_with_the_ledger(fa
 
 
 def test_data_sets_of_a_users_file_run_beside_ours_under_names_of_their_own(failing_run: Run) -> None:
-    evaluation = EVALUATOR.collect(failing_run.folder)
+    evaluation = collect(failing_run.folder)
     names = [result.dataset for result in evaluation.datasets]
     assert names == ["demo_arithmetic", "mine-easy", "demo_arithmetic_again", "compared"]
     first = {sample.dataset: sample.gold for sample in reversed(evaluation.samples)}
@@ -119,7 +119,7 @@ def test_every_generation_parameter_reaches_the_engine(failing_run: Run) -> None
 
 
 def test_empty_answers_are_failures_and_not_wrong_answers(empty_run: Run) -> None:
-    evaluation = EVALUATOR.collect(empty_run.folder)
+    evaluation = collect(empty_run.folder)
     found = only(evaluation)
     empty = [sample for sample in evaluation.samples if sample.failed == "empty_answer"]
     assert found.failed == len(empty) > 0
@@ -131,7 +131,7 @@ def test_a_data_set_that_was_given_up_is_named_with_the_cause_and_the_log(tmp_pa
     spec = EvaluateSpec(evaluator="opencompass", datasets=["demo_arithmetic"], limit=4)
     run = run_opencompass(spec, tmp_path, "--error-rate", "1", through_gateway=False)
     with pytest.raises(EvaluatorFailed) as caught:
-        EVALUATOR.collect(run.folder)
+        collect(run.folder)
     assert "demo_arithmetic: its questions were not all asked: 0 of 4" in caught.value.message
     assert "Calling OpenAI API failed" in caught.value.message
     assert str(tmp_path / "logs" / "opencompass-0.log") in caught.value.hint
@@ -148,14 +148,14 @@ def test_a_data_set_that_was_given_up_is_named_with_the_cause_and_the_log(tmp_pa
 def test_a_missing_file_makes_the_evaluation_fail(clean_run: Run, tmp_path: Path, name: str, said: str) -> None:
     changed(clean_run, tmp_path, name.format(model=model_of(clean_run))).unlink()
     with pytest.raises(EvaluatorFailed, match=said):
-        EVALUATOR.collect(tmp_path / clean_run.folder.name)
+        collect(tmp_path / clean_run.folder.name)
 
 
 def test_an_error_in_the_results_makes_the_evaluation_fail(clean_run: Run, tmp_path: Path) -> None:
     file = changed(clean_run, tmp_path, f"results/{model_of(clean_run)}/demo_arithmetic.json")
     rewrite(file, error="predictions and references have different length")
     with pytest.raises(EvaluatorFailed, match="different length"):
-        EVALUATOR.collect(tmp_path / clean_run.folder.name)
+        collect(tmp_path / clean_run.folder.name)
 
 
 def test_a_lost_prediction_makes_the_evaluation_fail(clean_run: Run, tmp_path: Path) -> None:
@@ -164,14 +164,14 @@ def test_a_lost_prediction_makes_the_evaluation_fail(clean_run: Run, tmp_path: P
     del predictions["17"]
     file.write_text(json.dumps(predictions))
     with pytest.raises(EvaluatorFailed, match=f"{len(ROWS) - 1} predictions instead of {len(ROWS)}"):
-        EVALUATOR.collect(tmp_path / clean_run.folder.name)
+        collect(tmp_path / clean_run.folder.name)
 
 
 def test_partial_predictions_left_behind_make_the_evaluation_fail(clean_run: Run, tmp_path: Path) -> None:
     file = changed(clean_run, tmp_path, f"predictions/{model_of(clean_run)}/demo_arithmetic.json")
     file.with_name("tmp_demo_arithmetic.jsonl").write_text("")
     with pytest.raises(EvaluatorFailed, match="not all asked"):
-        EVALUATOR.collect(tmp_path / clean_run.folder.name)
+        collect(tmp_path / clean_run.folder.name)
 
 
 def test_a_half_written_status_file_is_no_progress_but_no_error(clean_run: Run, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_data_that_is_missing_at_run_time_is_told_as_such(tmp_path: Path) -> Non
     spec = EvaluateSpec(evaluator="opencompass", datasets=["lost.py"])
     run = run_opencompass(spec, tmp_path / "job", base=tmp_path)
     with pytest.raises(DatasetMissing, match="No such file or directory"):
-        EVALUATOR.collect(run.folder)
+        collect(run.folder)
 
 
 def model_of(run: Run) -> str:

@@ -46,9 +46,10 @@ class StraightEvaluator(Evaluator):
     def progress(self, folder: Path) -> Done:
         answers = folder / "answers.jsonl"
         total = len((folder / "rows.jsonl").read_text().splitlines())
-        return Done(len(answers.read_text().splitlines()) if answers.exists() else 0, total)
+        done = len(answers.read_text().splitlines()) if answers.exists() else 0
+        return Done(done, total, over=done == total)
 
-    def collect(self, folder: Path) -> Evaluation:
+    def collect(self, folder: Path, log: Path) -> Evaluation:
         rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
         try:
             answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
