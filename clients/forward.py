@@ -107,7 +107,7 @@ class Forwarder:
     async def _attempt(self, request: InferenceRequest, reply: Visit, tried: Attempts) -> Answered:
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        with await self._pool.acquire(tried.tried) as replica:
+        with await self._pool.acquire(request, tried.tried) as replica:
             tried.held += loop.time() - asked
             tried.count += 1
             tried.replica = replica.name

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from types import TracebackType
 
 from clients.errors import NoReplica
 from clients.replica import Replica, State
-
-Policy = Callable[[Sequence[Replica]], Replica]
-
-
-def least_in_flight(replicas: Sequence[Replica]) -> Replica:
-    """The one with the fewest requests in flight; among equals the one that was given the fewest."""
-    return min(replicas, key=lambda replica: (replica.in_flight, replica.served))
+from clients.request import InferenceRequest
+from clients.routing import LeastInFlight, Policy
 
 
 class Lease:
@@ -37,9 +32,9 @@ class Lease:
 class Pool:
     """The replicas, in the order in which they were added."""
 
-    def __init__(self, policy: Policy = least_in_flight) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
         self.replicas: list[Replica] = []
-        self._policy = policy
+        self._policy = policy or LeastInFlight()
         self._closed: str | None = None
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -76,7 +71,7 @@ class Pool:
         self._closed = reason
         self._wake()
 
-    async def acquire(self, exclude: Collection[str] = ()) -> Lease:
+    async def acquire(self, request: InferenceRequest, exclude: Collection[str] = ()) -> Lease:
         """Lend a ready replica, however long that takes; raises `NoReplica` once the pool is closed.
 
         `exclude` names replicas that get it only if no other one is ready.
@@ -87,7 +82,7 @@ class Pool:
             ready = self.ready
             if ready:
                 others = [replica for replica in ready if replica.name not in exclude] if exclude else ready
-                return Lease(self._policy(others or ready))
+                return Lease(self._policy.choose(others or ready, request))
             await self._change()
 
     def has_other(self, exclude: Collection[str]) -> bool:
