@@ -14,7 +14,8 @@ class Replica:
     """An engine that serves, or will serve, the job's model.
 
     `model` is the name that this engine expects in a request (None: whatever the request says), `api_key`
-    what it wants as bearer token, `headers` are added to every request. The state is the pool's to change.
+    what it wants as bearer token, `headers` are added to every request, `weight` (above 0) is its share of the
+    load beside others. The state is the pool's to change.
     """
 
     def __init__(
@@ -25,11 +26,13 @@ class Replica:
         model: str | None = None,
         api_key: str | None = None,
         headers: Headers | None = None,
+        weight: float = 1.0,
     ) -> None:
         self.name = name
         self.host = host
         self.port = port
         self.model = model
+        self.weight = weight
         self.headers: Headers = list(headers or [])
         if api_key:
             self.headers.append((b"authorization", b"Bearer " + api_key.encode()))
