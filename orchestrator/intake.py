@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,15 +50,24 @@ def read_serve(values: Mapping[str, object], spec_file: Path | None, settings: S
     return serve, probe
 
 
-def new_job(spec: JobSpec, settings: Settings) -> tuple[JobFolder, JobRecord]:
-    """A folder and a record in state `queued` for a job that is about to run."""
+def new_job(spec: JobSpec, settings: Settings, *, resume: str | None = None) -> tuple[JobFolder, JobRecord]:
+    """A folder and a record in state `queued` for a job that is about to run.
+
+    `resume` names an earlier job: what its engine answered is answered from its journal, as far as the same model is
+    served in the same way.
+    Raises: BadSpec when there is no such job.
+    """
+    earlier = _journal_of(resume, settings) if resume else None
     folder = JobFolder.create(settings.jobs)
+    if earlier:
+        shutil.copyfile(earlier, folder.journal)
     record = JobRecord(
         id=folder.id,
         name=spec.name or _default_name(spec),
         spec=spec.model_dump(mode="json", exclude_unset=True),
         labels=spec.labels,
         created_at=now(),
+        resumed_from=resume,
         folder=str(folder.path),
     )
     folder.write(record)
@@ -73,6 +83,15 @@ def located(serve: ServeSpec, base: Path) -> ServeSpec:
         if candidate.exists():
             return serve.model_copy(update={"model": str(candidate.resolve())})
     return serve
+
+
+def _journal_of(job: str, settings: Settings) -> Path:
+    journal = JobFolder(settings.jobs / job).journal
+    if not journal.is_file():
+        known = ", ".join(sorted(path.parent.name for path in settings.jobs.glob("*/journal"))[-5:]) or "none"
+        message = f"no job `{job}` with answers to reuse; the last ones: {known}"
+        raise BadSpec([FieldError("resume", message)], source="the command line")
+    return journal
 
 
 def _raise_all(form: list[FieldError], substance: list[FieldError], *, source: str) -> None:

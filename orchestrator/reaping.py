@@ -41,7 +41,13 @@ def _reap_jobs(settings: Settings) -> list[str]:
             continue
         sweep(f"{folder.id}/", patience=PATIENCE)
         history = History(folder, record, NoView())
-        history.fail(Failure(code="lost", message="the process that ran the job is gone", hint="run it again"))
+        history.fail(
+            Failure(
+                code="lost",
+                message="the process that ran the job is gone",
+                hint=f"run it again with --resume {folder.id}",
+            )
+        )
         history.enter(State.FAILED, "the process that ran the job is gone", code="lost")
         lost.append(folder.id)
     return lost

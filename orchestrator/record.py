@@ -106,6 +106,8 @@ class JobRecord(BaseModel):
     spec: dict[str, Any]
     labels: dict[str, str] = {}
     created_at: str
+    resumed_from: str | None = None
+    """Job whose journaled answers are reused."""
     finished_at: str | None = None
     progress: Progress = Progress()
     times: dict[str, float] = {}

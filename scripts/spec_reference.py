@@ -19,9 +19,9 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
 HEAD = """\
 # The job spec
 
-One document, YAML or JSON. Unknown keys are refused with the nearest valid name; all errors are reported at once, before
-anything is started. `orchestrator schema` prints it as JSON schema for editors. Relative paths start from the spec's
-folder, then from the current one.
+One document, YAML or JSON. Unknown keys are refused with the nearest valid name; all errors are reported at once,
+before anything is started. `orchestrator schema` prints it as JSON schema for editors. Relative paths start from the
+spec's folder, then from the current one.
 
 This page is made by `python -m scripts.spec_reference > docs/spec.md`.
 """

@@ -44,6 +44,7 @@ def run(
     as_json: AsJson = False,
     dry_run: DryRun = False,
     install: Install = False,
+    resume: Annotated[str | None, typer.Option(help="Reuse the answers of this earlier job.")] = None,
 ) -> None:
     """Serve, probe, evaluate and tear down, here and now; the table at the end.
 
@@ -51,11 +52,11 @@ def run(
     """
     settings = Settings.load()
     if install:
-        _install_for(spec, settings)
+        install_all(_missing_for(spec, settings), settings)
     job, base = read_job(spec, settings)
     if dry_run:
         _show_plan(job, base, settings, as_json)
-    _run(job, base, settings, as_json)
+    _run(job, base, settings, as_json, resume)
 
 
 def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
@@ -64,8 +65,12 @@ def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
     The first time it installs the engine and the evaluator, each into an environment of its own.
     """
     settings = Settings.load()
-    if not dry_run:
-        _install_for(DEMO, settings)
+    missing = _missing_for(DEMO, settings)
+    if dry_run and missing:
+        for recipe in missing:
+            stderr().print(f"would install {recipe.name} first: {recipe.size}, {recipe.time}")
+        raise SystemExit(Exit.SUCCEEDED)
+    install_all(missing, settings)
     job, base = read_job(DEMO, settings)
     if dry_run:
         _show_plan(job, base, settings, as_json)
@@ -77,22 +82,19 @@ def schema() -> None:
     print_json(JobSpec.model_json_schema())
 
 
-def _install_for(spec: Path, settings: Settings) -> None:
-    """Install what the spec names and is not here; what is wrong with the spec is said later, all at once."""
+def _missing_for(spec: Path, settings: Settings) -> list[Recipe]:
+    """What the spec names and is not installed; what is wrong with the spec is said later, all at once."""
     job, _ = load_spec(spec)
-    recipes: list[Recipe] = [get_evaluator(evaluate.evaluator).recipe for evaluate in job.evaluate]
-    engine_recipe = get_engine(job.serve.engine).recipe
-    missing = [
-        recipe
-        for recipe in dict.fromkeys([*recipes, *([engine_recipe] if engine_recipe else [])])
-        if Environments(settings.environments).find(recipe) is None
-    ]
-    install_all(missing, settings)
+    recipes: list[Recipe | None] = [get_evaluator(evaluate.evaluator).recipe for evaluate in job.evaluate]
+    recipes.append(get_engine(job.serve.engine).recipe)
+    environments = Environments(settings.environments)
+    named = [recipe for recipe in dict.fromkeys(recipes) if recipe]
+    return [recipe for recipe in named if environments.find(recipe) is None]
 
 
-def _run(job: JobSpec, base: Path, settings: Settings, as_json: bool) -> NoReturn:
+def _run(job: JobSpec, base: Path, settings: Settings, as_json: bool, resume: str | None = None) -> NoReturn:
     reap(settings)
-    folder, record = new_job(job, settings)
+    folder, record = new_job(job, settings, resume=resume)
     console = stderr()
     console.print(f"job {record.id}: {record.name}")
     with LiveView(console) as view:

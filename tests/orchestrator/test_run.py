@@ -245,6 +245,23 @@ def test_a_job_whose_runner_was_killed_is_closed_as_lost_by_the_next_run(cli: Cl
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
 
 
+def test_a_resumed_job_asks_only_what_was_not_answered(cli: Cli, write_job: WriteJob) -> None:
+    process = cli.start("run", str(write_job("--latency", "0.5", "--slots", "4")))
+    folder = cli.wait_for_state("evaluating")
+    wait_for(lambda: json.loads((folder / "job.json").read_text())["progress"]["done"] >= 8, "eight answers")
+    process.kill()
+    process.communicate()
+    code, job = cli.job(write_job("--latency", "0.5", "--slots", "4"), "--resume", folder.name)
+    assert (code, job["results"][0]["score"], job["resumed_from"]) == (0, 100.0, folder.name)
+    assert job["gateway"]["replayed"] >= 8
+    assert job["gateway"]["asked"] == job["gateway"]["answered"] == 20
+
+
+def test_a_job_that_cannot_be_resumed_is_a_bad_command(cli: Cli, write_job: WriteJob) -> None:
+    refused = cli.run("run", str(write_job()), "--resume", "no-such-job")
+    assert (refused.returncode, "no job `no-such-job`" in refused.stderr) == (2, True)
+
+
 def test_an_external_server_is_evaluated_and_not_stopped(cli: Cli, write_job: WriteJob, tmp_path: Path) -> None:
     deployed = cli.run("up", "--spec", str(write_job()), "--name", "outside", "--detach", "--json")
     url = json.loads(deployed.stdout)["url"]
