@@ -60,7 +60,9 @@ class TransformersEngine(Engine):
         local = _local_folder(spec)
         links = {spec.served_name: local} if local else {}
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if local else {}
-        return Launch(argv=argv, env={**offline, "HF_HUB_DISABLE_TELEMETRY": "1"}, links=links)
+        # Threads that wait by spinning starve each other when anything else runs: ten answers took 40 s instead of 2 s.
+        patient = {} if place.gpus else {"OMP_WAIT_POLICY": "PASSIVE"}
+        return Launch(argv=argv, env={**offline, **patient, "HF_HUB_DISABLE_TELEMETRY": "1"}, links=links)
 
     def model_name(self, spec: ServeSpec) -> str:
         """The served name for a local folder (a link of that name is made); a hub id must be named as it is."""
