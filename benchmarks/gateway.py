@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 import httptools
 import psutil
@@ -48,8 +49,7 @@ class MockEngine(asyncio.Protocol):
     """Answers each request at once, as cheaply as Python can."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
         self.parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 from urllib.parse import unquote
 
 import httptools
@@ -174,8 +175,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
