@@ -16,7 +16,7 @@ from clients.errors import UpstreamError
 from clients.inbound import Visit
 from clients.journal import Journal, StoredAnswer
 from clients.ledger import Ledger
-from clients.pool import Pool
+from clients.pool import Lease, Pool
 from clients.replica import Replica
 from clients.request import InferenceRequest, returned_headers
 from clients.rules import Rule, apply_rules
@@ -33,6 +33,8 @@ class Attempts:
     held: float = 0.0
     """Seconds spent waiting for a replica."""
     tried: set[str] = field(default_factory=set)
+    lease: Lease | None = None
+    """The last attempt's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +101,26 @@ class Forwarder:
             try:
                 return await self._attempt(request, reply, tried)
             except AttemptFailed as failed:
-                if not self._worth_another(failed, tried):
+                if not await self._worth_another(failed, tried):
                     raise
                 self._ledger.retry(failed.cause)
-            await asyncio.sleep(self._pause(tried.count))
 
     async def _attempt(self, request: InferenceRequest, reply: Visit, tried: Attempts) -> Answered:
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        with await self._pool.acquire(request, tried.tried) as replica:
+        lease = tried.lease = await self._pool.acquire(request, tried.tried)
+        with lease as replica:
             tried.held += loop.time() - asked
             tried.count += 1
             tried.replica = replica.name
             tried.tried.add(replica.name)
-            return await self._ask(request, replica, reply)
+            try:
+                answered = await self._ask(request, replica, reply)
+            except AttemptFailed as failed:
+                lease.failed(failed.cause, request.key)
+                raise
+            lease.succeeded()
+            return answered
 
     async def _ask(self, request: InferenceRequest, replica: Replica, reply: Visit) -> Answered:
         body, applied = apply_rules(self._rules, request, replica)
@@ -192,11 +200,20 @@ class Forwarder:
             content_type = response.header(b"content-type").decode("latin-1")
             await self._journal.append(request.key, StoredAnswer(response.status, content_type, body, replica.name))
 
-    def _worth_another(self, failed: AttemptFailed, tried: Attempts) -> bool:
-        if failed.passed_on or tried.count >= self._attempts or not retryable(failed.cause, failed.status):
+    async def _worth_another(self, failed: AttemptFailed, tried: Attempts) -> bool:
+        """May it be sent again? Returns when it is time to."""
+        if failed.passed_on or not retryable(failed.cause, failed.status) or tried.lease is None:
             return False
+        alone = not self._pool.has_other(tried.tried)
+        if failed.cause == "timeout" and alone:
+            await self._pool.judged(tried.lease)
+        # A dying engine resets and refuses a moment before its end is known.
+        await asyncio.sleep(self._pause(tried.count if tried.count < self._attempts else 1))
+        if tried.lease.lost:  # with the replica, not by the request's fault: does not count as an attempt
+            tried.count -= 1
+            return True
         # A request that was silent for the whole time limit would be so again where it hung.
-        return failed.cause != "timeout" or self._pool.has_other(tried.tried)
+        return tried.count < self._attempts and not (failed.cause == "timeout" and alone)
 
     def _pause(self, count: int) -> float:
         longest = min(_MAX_BACKOFF, self._backoff * float(2 ** (count - 1)))

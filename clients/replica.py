@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from clients.breaker import Breaker
 from clients.connection import Headers
 from clients.upstream import Upstream
 
@@ -40,9 +41,18 @@ class Replica:
         self.state: State = "starting"
         self.reason = ""
         """Why it is unhealthy or dead."""
+        self.breaker = Breaker()
+        self.watched = False
+        """Somebody watches whether it lives, and marks it dead if it does not."""
         self.in_flight = 0
         self.served = 0
         """Requests ever given to it."""
+        self.losses = 0
+        """How often it was marked dead."""
+        self.restarts = 0
+        """How often it was started again."""
+        self.last_error = ""
+        """Why the last attempt that failed did so."""
 
     @property
     def base_url(self) -> str:

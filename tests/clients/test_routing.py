@@ -9,7 +9,6 @@ from random import Random
 import orjson
 import pytest
 
-from clients.pool import Lease
 from clients.replica import Replica
 from clients.request import InferenceRequest, read_request
 from clients.routing import POLICIES, LeastInFlight, Policy, Prefix, TwoChoices, policy, prompt_start
@@ -31,7 +30,13 @@ def chat(prompt: str) -> InferenceRequest:
 
 def given(chosen: Policy, ready: Sequence[Replica], prompts: Sequence[str]) -> list[str]:
     """Where these requests go that are all in flight at once."""
-    return [Lease(chosen.choose(ready, chat(prompt))).replica.name for prompt in prompts]
+    names = []
+    for prompt in prompts:
+        replica = chosen.choose(ready, chat(prompt))
+        replica.in_flight += 1
+        replica.served += 1
+        names.append(replica.name)
+    return names
 
 
 @pytest.mark.parametrize("name", POLICIES)
