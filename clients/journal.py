@@ -1,10 +1,7 @@
 """The answer journal: every answer of a job, durable before it is passed on, to be replayed by a resumed job.
 
-One answer per line: the CRC-32 of the rest in eight hexadecimal digits, a space, and a JSON object `{key,
-serving, time, status, content_type, replica, body}` (`body_base64` in place of `body` where it is not UTF-8).
-To read it:
-
-    cut -c10- answers.jsonl | jq .
+What is stored is the engine's own answer: rules on answers apply on the way out, at a replay too. The format is
+`journal_format`'s: `gzip -dc FILE | jq .` reads it, `orchestrator journal` shows, verifies and exports it.
 """
 
 from __future__ import annotations
@@ -14,52 +11,65 @@ import fcntl
 import os
 import time
 import zlib
-from base64 import b64decode, b64encode
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import NamedTuple
 
 import orjson
 
 from clients.errors import JournalError
+from clients.journal_format import (
+    MAX_RECORDS,
+    Member,
+    StoredAnswer,
+    answer_of,
+    decode_member,
+    digest_of,
+    encode_member,
+    encode_record,
+    scan,
+    serving_digest,
+)
 
+__all__ = ["Journal", "StoredAnswer"]
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """A real answer of an engine."""
-
-    status: int
-    content_type: str
-    body: bytes
-    replica: str = ""
+_MAX_MEMBER = 256 * 1024  # bytes of lines in one member, but for a longer single answer: what a replay decompresses
+_GATHER = 0.001  # seconds between two writes at least: a write costs a thread's hop, whatever it carries
+_RECENT = 4  # members kept decompressed: answers come back in about the order in which they were stored
 
 
 class Journal:
     """The journal of one job, open for this process alone.
 
-    `fingerprint` names all that determines an answer besides the request (engine, version, model, serving
-    parameters): only answers stored under the same fingerprint are replayed. What a crash left half written
-    at the end is cut (`cut_bytes`); damaged lines before good ones are kept aside (`damaged_lines`). Raises
-    `JournalError`.
+    `fingerprint` names all that determines an answer besides the request (engine, version, model, serving parameters,
+    rules on requests): only answers stored under the same fingerprint are replayed. Opened again after any end of its
+    writer, it replays every answer that was passed on. What was half written at the end is cut (`cut_bytes`); places
+    before good answers that hold none are left and counted (`damaged`). Raises `JournalError`.
     """
 
     def __init__(self, path: Path, *, fingerprint: str) -> None:
         self.path = path
         self.fingerprint = fingerprint
+        self.answers = 0
+        """Answers found on opening that this job may replay."""
         self.cut_bytes = 0
-        self.damaged_lines = 0
+        self.damaged = 0
         self.syncs = 0
         """Writes made durable so far, each of one or more answers."""
-        self._fd = _open_locked(path)
-        self._stored: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        self._taken: defaultdict[str, int] = defaultdict(int)
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._writing: asyncio.Future[None] | None = None
+        self._serving = serving_digest(fingerprint)
+        self._members: list[Member] = []
+        self._stored: defaultdict[bytes, list[int]] = defaultdict(list)
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
+        self._waiting: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = False
+        self._next_write = 0.0
+        self._drained: asyncio.Future[None] | None = None
         self._broken: OSError | None = None
+        self._fd = _open_locked(path)
         try:
             self._load()
         except OSError as error:
@@ -75,96 +85,131 @@ class Journal:
     ) -> None:
         await self.close()
 
-    @property
-    def answers(self) -> int:
-        """Answers found on opening that this job may replay."""
-        return sum(map(len, self._stored.values()))
-
     def take(self, key: str) -> StoredAnswer | None:
         """The stored answer to the next occurrence of this request, or None if it is to be asked.
 
         The nth identical request of this run gets the nth answer found on opening: samples of one prompt stay
         distinct. Answers appended since are never replayed to the run that asked for them.
         """
-        occurrence = self._taken[key]
-        self._taken[key] += 1
-        places = self._stored.get(key, ())
-        if occurrence >= len(places):
+        if not self._stored:
             return None
-        offset, length = places[occurrence]
-        record = _decode(os.pread(self._fd, length, offset))
-        if record is None:
-            raise JournalError(f"the journal {self.path} changed under us at byte {offset}")
-        return _answer(record)
+        digest = digest_of(key)
+        places = self._stored.get(digest)
+        if places is None:
+            return None
+        place = places.pop()
+        if not places:
+            del self._stored[digest]
+        return self._read(*divmod(place, MAX_RECORDS))
 
     async def append(self, key: str, answer: StoredAnswer) -> None:
         """Return once the answer is on the disk. Answers that wait at the same time share one fdatasync."""
         if self._broken is not None:
             raise self._unwritable(self._broken)
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((_encode(key, self.fingerprint, answer), done))
-        if self._writing is None:
-            self._write_waiting()
-        await done
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(key, encode_record(key, self.fingerprint, time.time(), answer), loop.create_future())
+        self._waiting.append(waiting)
+        if self._timer is None and not self._writing:
+            self._timer = loop.call_at(self._next_write, self._write_waiting)
+        await waiting.done
 
     async def close(self) -> None:
         """Write what waits, then let go of the file."""
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-            await asyncio.sleep(0)  # its callback starts the next batch
+        if self._waiting or self._writing:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
         self._thread.shutdown()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _load(self) -> None:
-        good_end = offset = damaged = 0
-        with open(self._fd, "rb", closefd=False) as file:
-            for line in file:
-                record = _decode(line)
-                if record is None:
-                    damaged += 1
-                else:
-                    good_end, self.damaged_lines = offset + len(line), damaged
-                    if record["serving"] == self.fingerprint:
-                        self._stored[record["key"]].append((offset, len(line)))
-                offset += len(line)
-        if offset > good_end:
-            self.cut_bytes = offset - good_end
-            os.ftruncate(self._fd, good_end)
+        found = scan(self._fd)
+        self.damaged = found.damaged
+        for member in found.members:
+            if member.serving != self._serving:
+                continue
+            base = len(self._members) * MAX_RECORDS
+            self._members.append(member)
+            self.answers += len(member.digests)
+            for number, digest in enumerate(member.digests):
+                self._stored[digest].append(base + number)
+        for places in self._stored.values():
+            places.reverse()  # the first is taken from the end
+        if found.size > found.good_end:
+            self.cut_bytes = found.size - found.good_end
+            os.ftruncate(self._fd, found.good_end)
             os.fsync(self._fd)
 
+    def _read(self, number: int, record: int) -> StoredAnswer:
+        text = next((text for at, text in self._recent if at == number), None)
+        member = self._members[number]
+        if text is None:
+            try:
+                text = decode_member(os.pread(self._fd, member.length, member.offset))
+            except (OSError, zlib.error) as error:
+                raise JournalError(f"the journal {self.path} changed under us at byte {member.offset}") from error
+            self._recent.append((number, text))
+        return answer_of(orjson.loads(text[member.ends[record - 1] if record else 0 : member.ends[record]]))
+
     def _write_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
         batch, self._waiting = self._waiting, []
-        lines = [line for line, _ in batch]
-        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines)
-        self._writing.add_done_callback(lambda writing: self._written(batch, writing))
+        self._timer, self._writing = None, True
+        self._next_write = loop.time() + _GATHER
+        self._thread.submit(self._write, batch, loop)
 
-    def _write(self, lines: Sequence[bytes]) -> None:
-        data = memoryview(b"".join(lines))
-        while data:
-            data = data[os.write(self._fd, data) :]
-        os.fdatasync(self._fd)
+    def _write(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        error: OSError | None = None
+        try:
+            data = memoryview(b"".join([encode_member(self._serving, records) for records in _members_of(batch)]))
+            while data:
+                data = data[os.write(self._fd, data) :]
+            os.fdatasync(self._fd)
+        except OSError as failed:
+            error = failed
+        loop.call_soon_threadsafe(self._written, batch, error)
 
-    def _written(self, batch: list[tuple[bytes, asyncio.Future[None]]], writing: asyncio.Future[None]) -> None:
-        error = writing.exception()
-        if isinstance(error, OSError):  # what the file holds now is unknown: nothing may follow it
+    def _written(self, batch: list[_Waiting], error: OSError | None) -> None:
+        if error is not None:  # what the file holds now is unknown: nothing may follow it
             self._broken = error
             batch, self._waiting = batch + self._waiting, []
-        self._writing = None
+        self._writing = False
         self.syncs += 1
-        for _, done in batch:
-            if done.done():
+        for waiting in batch:
+            if waiting.done.done():
                 continue
             if error is None:
-                done.set_result(None)
+                waiting.done.set_result(None)
             else:
-                done.set_exception(self._unwritable(error))
+                waiting.done.set_exception(self._unwritable(error))
         if self._waiting:
-            self._write_waiting()
+            self._timer = asyncio.get_running_loop().call_at(self._next_write, self._write_waiting)
+        elif self._drained is not None:
+            self._drained.set_result(None)
 
-    def _unwritable(self, error: BaseException) -> JournalError:
+    def _unwritable(self, error: OSError) -> JournalError:
         return JournalError(f"the journal {self.path} cannot be written: {error}", hint="free space, then resume")
+
+
+class _Waiting(NamedTuple):
+    """An answer on its way to the disk."""
+
+    key: str
+    line: bytes
+    done: asyncio.Future[None]
+
+
+def _members_of(batch: Sequence[_Waiting]) -> Iterator[list[tuple[str, bytes]]]:
+    records: list[tuple[str, bytes]] = []
+    size = 0
+    for waiting in batch:
+        if records and (len(records) == MAX_RECORDS or size + len(waiting.line) > _MAX_MEMBER):
+            yield records
+            records, size = [], 0
+        records.append((waiting.key, waiting.line))
+        size += len(waiting.line)
+    yield records
 
 
 def _open_locked(path: Path) -> int:
@@ -191,33 +236,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _encode(key: str, serving: str, answer: StoredAnswer) -> bytes:
-    record = {
-        "key": key,
-        "serving": serving,
-        "time": time.time(),
-        "status": answer.status,
-        "content_type": answer.content_type,
-        "replica": answer.replica,
-    }
-    try:
-        text = orjson.dumps({**record, "body": answer.body.decode()})
-    except UnicodeDecodeError:
-        text = orjson.dumps({**record, "body_base64": b64encode(answer.body).decode()})
-    return b"%08x %b\n" % (zlib.crc32(text), text)
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    text = line[9:-1]
-    if line[-1:] != b"\n" or line[:9] != b"%08x " % zlib.crc32(text):
-        return None
-    record: dict[str, Any] = orjson.loads(text)
-    return record
-
-
-def _answer(record: dict[str, Any]) -> StoredAnswer:
-    text = record.get("body")
-    body = b64decode(record["body_base64"]) if text is None else text.encode()
-    return StoredAnswer(record["status"], record["content_type"], body, record["replica"])

@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from clients.journal import Journal
+from clients.journal_format import read_records
 from tests.clients.scripted_engine import DONE, chat, chat_body, chunked, echo_chat, engine, event, in_turn, raw
 from tests.clients.serving import CHAT_REQUEST, Serve
 
 
 async def test_a_second_run_is_answered_from_the_journal_without_the_engine(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
+    path = tmp_path / "journal"
     async with engine(echo_chat()) as server:
         async with Journal(path, fingerprint="f") as journal, serve(server.port, journal=journal) as served:
             first = [(await served.chat(seed=n)).content for n in range(5)]
@@ -22,7 +23,7 @@ async def test_a_second_run_is_answered_from_the_journal_without_the_engine(serv
 
 
 async def test_the_same_request_written_differently_is_the_same(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
+    path = tmp_path / "journal"
     bodies = [b'{"prompt": "2+2=", "model": "m"}', b'{"model":"m","prompt":"2+2="}', b'{"model":"m","prompt":"2+2"}']
     async with engine(raw(200, b'{"choices":[{"text":"4"}]}')) as server:
         async with Journal(path, fingerprint="f") as journal, serve(server.port, journal=journal) as served:
@@ -35,7 +36,7 @@ async def test_the_same_request_written_differently_is_the_same(serve: Serve, tm
 
 
 async def test_samples_of_one_prompt_stay_distinct_when_replayed(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
+    path = tmp_path / "journal"
     async with engine(in_turn(chat("one"), chat("two"), chat("three"))) as server:
         async with Journal(path, fingerprint="f") as journal, serve(server.port, journal=journal) as served:
             assert [(await served.chat()).content for _ in range(2)] == [chat_body("one"), chat_body("two")]
@@ -46,7 +47,7 @@ async def test_samples_of_one_prompt_stay_distinct_when_replayed(serve: Serve, t
 
 
 async def test_a_failure_is_never_journaled(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
+    path = tmp_path / "journal"
     async with engine(in_turn(chat(""), raw(500, b"x"), raw(400, b"x"), chat("hi"))) as server:
         async with (
             Journal(path, fingerprint="f") as journal,
@@ -61,7 +62,7 @@ async def test_a_failure_is_never_journaled(serve: Serve, tmp_path: Path) -> Non
 
 
 async def test_a_stream_is_replayed_as_it_was(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
+    path = tmp_path / "journal"
     events = [event("a"), event("b"), event(None, "stop"), DONE]
     got = []
     async with engine(chunked(events, "text/event-stream")) as server:
@@ -74,7 +75,7 @@ async def test_a_stream_is_replayed_as_it_was(serve: Serve, tmp_path: Path) -> N
 
 
 async def test_an_answer_is_on_the_disk_when_the_client_has_it(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
+    path = tmp_path / "journal"
     async with (
         engine(chat("hi")) as server,
         Journal(path, fingerprint="f") as journal,
@@ -82,4 +83,4 @@ async def test_an_answer_is_on_the_disk_when_the_client_has_it(serve: Serve, tmp
     ):
         for n in range(1, 4):
             await served.chat()
-            assert (path.read_bytes().count(b"\n"), journal.syncs) == (n, n)
+            assert (len(list(read_records(path))), journal.syncs) == (n, n)
