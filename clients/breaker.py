@@ -10,7 +10,8 @@ from typing import Literal
 
 BreakerState = Literal["closed", "open", "half_open"]
 
-BROKEN_CONNECTION = frozenset({"refused", "reset", "cut", "timeout"})
+PROBE_FAILED = "probe_failed"
+BROKEN_CONNECTION = frozenset({"refused", "reset", "cut", "timeout", PROBE_FAILED})
 """Causes that are the replica's fault, whatever was asked of it."""
 BROKEN_ANSWER = frozenset({"bad_json", "error_body", "finish_reason_error"})
 """Causes that may be the request's fault: they count when different requests meet them, as `http_5xx` does."""
@@ -32,6 +33,8 @@ class Breaker:
         self.guarded = False
         self.opened = asyncio.Event()
         """Set while it is not closed."""
+        self.answers = 0
+        """How often it was told of an answer."""
         self.trips = 0
         """How often it has opened."""
         self.last_error = ""
@@ -76,6 +79,7 @@ class Breaker:
 
     def success(self) -> None:
         """The replica has answered a request."""
+        self.answers += 1
         if self.state == "closed":
             self._row, self._failed = 0, ""
             return

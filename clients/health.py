@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from clients.breaker import PROBE_FAILED
 from clients.errors import ClientError, EngineUnresponsive
 from clients.replica import Replica
 
@@ -32,6 +33,45 @@ async def watch_replica(replica: Replica, probe: Probe, *, interval: float, time
             await asyncio.sleep(interval - quiet)
         else:
             alive = await _proved_alive(replica, probe, pause=min(1.0, interval), timeout=timeout)
+
+
+async def watch_breaker(replica: Replica, probe: Probe, *, pause: float = 1.0, patience: float = 10.0) -> NoReturn:
+    """Watch until cancelled. While the breaker is not closed a generation is asked every `pause` seconds.
+
+    Those that come back close it, so that no request of the evaluator is risked. Raises `EngineUnresponsive` when
+    generations have done nothing but fail for `patience` seconds, five in a row at least, and nothing else was
+    answered meanwhile.
+    """
+    replica.breaker.guarded = True
+    try:
+        while True:
+            await replica.breaker.opened.wait()
+            await _answering_again(replica, probe, pause=pause, patience=patience)
+    finally:
+        replica.breaker.guarded = False
+
+
+async def _answering_again(replica: Replica, probe: Probe, *, pause: float, patience: float) -> None:
+    clock = asyncio.get_running_loop().time
+    breaker = replica.breaker
+    failing_since, failed, answers = clock(), 0, breaker.answers
+    while breaker.state != "closed":
+        try:
+            await probe()
+            breaker.success()
+        except ClientError as error:
+            complaint = str(error)
+            breaker.failure(PROBE_FAILED)
+            failed += 1
+        if breaker.answers != answers:
+            failing_since, failed, answers = clock(), 0, breaker.answers
+        elif failed >= 5 and clock() - failing_since >= patience:
+            raise EngineUnresponsive(
+                f"{replica.name} ({replica.base_url}) answers nothing but errors: {complaint}",
+                hint="see the engine's log: its process lives, but it does not generate any more",
+            )
+        else:
+            await asyncio.sleep(pause)
 
 
 async def _proved_alive(replica: Replica, probe: Probe, *, pause: float, timeout: float) -> float:
