@@ -104,6 +104,8 @@ class Limits:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     """Go on until `max_tokens`, as load tests ask for."""
+    keep_stop: bool = False
+    """End with the stop string instead of before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Text:
 
 def limited(text: str, limits: Limits) -> Text:
     """`text` cut at the first stop string, then at `max_tokens`."""
-    cuts = [found for found in (text.find(stop) for stop in limits.stop if stop) if found >= 0]
+    found = [(text.find(stop), len(stop) if limits.keep_stop else 0) for stop in limits.stop if stop]
+    cuts = [start + kept for start, kept in found if start >= 0]
     tokens = tokens_of(text[: min(cuts)] if cuts else text)
     most = limits.max_tokens
     if most is not None and limits.ignore_eos and not cuts and tokens:

@@ -20,7 +20,7 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
         "from --seed and the number of the request, or its prompt.",
         epilog="R is a share from 0 to 1; S are seconds; BYTES takes KB and MB (1000, 1000000).",
     )
-    for add in (_add_server, _add_answers, _add_pace, _add_startup, _add_faults, _add_processes):
+    for add in (_add_server, _add_answers, _add_pace, _add_startup, _add_faults, _add_lies, _add_processes):
         add(parser)
     return parser
 
@@ -165,6 +165,17 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         help="... by this signal, 9 for instance (default: exit code 1)",
     )
     add("--close-idle", type=_seconds, metavar="S", help="close keep-alive connections that were idle so long")
+
+
+def _add_lies(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("answers that are not what was asked for").add_argument
+    add("--ignore-stop", action="store_true", help="stop strings end nothing")
+    add("--keep-stop", action="store_true", help="a text ends with its stop string")
+    add("--ignore-max-tokens", action="store_true", help="texts are as long as they come")
+    add("--nondeterministic", action="store_true", help="the same prompt gets another text each time")
+    add("--extra-bos", action="store_true", help="every prompt counts one token more")
+    add("--max-model-len", type=_whole(1), metavar="N", help="listed; longer prompts are refused with 400")
+    add("--answer-overlong", action="store_true", help="... or answered all the same")
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.fake_engine.answers import AnswerBook, AnswersError, read_book
 from orchestrator.fake_engine.arguments import parser_of
-from orchestrator.fake_engine.faults import Fault, Faults, Options, Pace, Processes, Startup
+from orchestrator.fake_engine.faults import Fault, Faults, Lies, Options, Pace, Processes, Startup
 from orchestrator.fake_engine.startup import live
 
 _RATES = {
@@ -75,6 +75,15 @@ def _options(given: argparse.Namespace) -> Options:
             crash_signal=given.crash_signal,
             close_idle=given.close_idle,
         ),
+        lies=Lies(
+            ignore_stop=given.ignore_stop,
+            keep_stop=given.keep_stop,
+            ignore_max_tokens=given.ignore_max_tokens,
+            nondeterministic=given.nondeterministic,
+            extra_bos=given.extra_bos,
+            max_model_len=given.max_model_len,
+            answer_overlong=given.answer_overlong,
+        ),
         processes=Processes(given.workers, given.detached_worker, given.ignore_sigterm, given.ignore_first_sigterm),
     )
 
@@ -94,6 +103,10 @@ def _problems(given: argparse.Namespace) -> Iterator[str]:
         yield "--load-log needs --exit-on-load or --hang-on-load"
     if given.ignore_sigterm and given.ignore_first_sigterm:
         yield "--ignore-sigterm and --ignore-first-sigterm exclude each other"
+    if given.ignore_stop and given.keep_stop:
+        yield "--ignore-stop and --keep-stop exclude each other"
+    if given.answer_overlong and given.max_model_len is None:
+        yield "--answer-overlong needs --max-model-len"
     if given.latency_sigma and not given.latency:
         yield "--latency-sigma needs --latency"
     if given.wrong_rate and given.answers is None:

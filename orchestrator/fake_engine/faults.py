@@ -103,6 +103,24 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
+class Lies:
+    """Where answers are not what was asked for, with status 200."""
+
+    ignore_stop: bool = False
+    keep_stop: bool = False
+    """The text ends with the stop string."""
+    ignore_max_tokens: bool = False
+    nondeterministic: bool = False
+    """The same prompt gets another text each time."""
+    extra_bos: bool = False
+    """Every prompt is one token longer than it should be."""
+    max_model_len: int | None = None
+    """Tokens of the longest prompt; longer ones are refused. None: no limit."""
+    answer_overlong: bool = False
+    """They are answered all the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class Processes:
     """The process tree, and how it takes SIGTERM."""
 
@@ -133,6 +151,7 @@ class Options:
     pace: Pace = field(default_factory=Pace)
     startup: Startup = field(default_factory=Startup)
     faults: Faults = field(default_factory=Faults)
+    lies: Lies = field(default_factory=Lies)
     processes: Processes = field(default_factory=Processes)
 
 

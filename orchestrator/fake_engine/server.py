@@ -64,7 +64,9 @@ class FakeEngine:
             return 503, {"status": "loading"}
         if path == "/health":
             return 200, {"status": "ok"}
-        card = {"id": self._options.model, "object": "model", "created": 0, "owned_by": "fake"}
+        card: dict[str, Any] = {"id": self._options.model, "object": "model", "created": 0, "owned_by": "fake"}
+        if self._options.lies.max_model_len is not None:
+            card["max_model_len"] = self._options.lies.max_model_len
         return 200, {"object": "list", "data": [card]}
 
     async def _generation(self, form: Form, body: bytes, connection: Connection) -> None:
@@ -74,6 +76,7 @@ class FakeEngine:
         await self.loaded.wait()
         try:
             asked = read_request(form, body, self._options.model)
+            self._check_length(asked)
         except RequestError as error:
             _send(connection, error.status, error_body(str(error), error.status))
             return
@@ -81,6 +84,15 @@ class FakeEngine:
         number = self._asked
         async with self._slot():
             await self._serve(asked, fault, number, connection)
+
+    def _check_length(self, asked: Asked) -> None:
+        most = self._options.lies.max_model_len
+        longest = max(self._tokens_in(prompt) for prompt in asked.prompts)
+        if most is not None and longest > most and not self._options.lies.answer_overlong:
+            raise RequestError(f"this model's maximum context length is {most} tokens, the prompt has {longest}")
+
+    def _tokens_in(self, prompt: str) -> int:
+        return len(tokens_of(prompt)) + self._options.lies.extra_bos
 
     def _count(self, asked: Asked) -> Fault | None:
         """Number the generation and say which fault it meets."""
@@ -124,18 +136,22 @@ class FakeEngine:
             await (self._stream if asked.stream else self._whole)(done, fault, connection)
 
     def _generate(self, asked: Asked, fault: Fault | None, number: int) -> Generated:
-        texts = tuple(_spoilt(text, fault) for text in self._texts(asked))
-        prompt_tokens = sum(len(tokens_of(prompt)) for prompt in asked.prompts)
+        texts = tuple(_spoilt(text, fault) for text in self._texts(asked, number))
+        prompt_tokens = sum(map(self._tokens_in, asked.prompts))
         self._prompt_tokens += prompt_tokens
         self._generated_tokens += sum(len(text.tokens) for text in texts)
         return Generated(asked, texts, prompt_tokens, self._options.model, number)
 
-    def _texts(self, asked: Asked) -> list[Text]:
+    def _texts(self, asked: Asked, number: int) -> list[Text]:
         """One text for each copy of each prompt."""
-        texts = []
+        texts, lies = [], self._options.lies
+        limits = replace(asked.limits, keep_stop=lies.keep_stop)
+        limits = replace(limits, stop=()) if lies.ignore_stop else limits
+        limits = replace(limits, max_tokens=None) if lies.ignore_max_tokens else limits
         for prompt in asked.prompts:
             known = self._book.find(prompt)
-            text = limited(made_up(prompt) if known is None else known, asked.limits)
+            whole = made_up(prompt) if known is None else known
+            text = limited(f"Attempt {number}: {whole}" if lies.nondeterministic else whole, limits)
             texts += [text] * asked.copies
         return texts
 
