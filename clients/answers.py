@@ -49,17 +49,56 @@ def judge(path: str, request: Json | None, status: int, body: bytes) -> Verdict:
 
 
 def judge_stream(path: str, request: Json | None, body: bytes) -> Verdict:
-    """Judge a whole stream of server-sent events, as it was passed on.
+    """Judge a whole stream of server-sent events at once: see `StreamJudge`."""
+    judge = StreamJudge(path, request)
+    judge.add(body)
+    return judge.verdict()
+
+
+class StreamJudge:
+    """Judges a stream of server-sent events while it passes, and keeps none of it.
 
     Causes: those of `judge`, and `cut` for a stream that neither finished a choice nor said `[DONE]`.
     """
-    finished = False
-    said = path == COMPLETIONS and _only_scores(request or {})
-    tokens: tuple[int, int] | None = None
-    for data in _events(body):
+
+    def __init__(self, path: str, request: Json | None) -> None:
+        self._done = False
+        self._chat = path == CHAT
+        self._said = path == COMPLETIONS and _only_scores(request or {})
+        self._finished = False
+        self._tokens: tuple[int, int] | None = None
+        self._bad: Verdict | None = None
+        self._line = b""  # the beginning of one that is not complete
+
+    @property
+    def done(self) -> bool:
+        """`[DONE]` was said. Inside JSON line breaks are escaped, so that no text is taken for it."""
+        return self._done or self._line.rstrip() in (b"data: [DONE]", b"data:[DONE]")
+
+    def add(self, data: bytes) -> None:
+        """More of the stream, cut anywhere."""
+        if self._line:
+            data = self._line + data
+        lines = data.splitlines(keepends=True)
+        self._line = lines.pop() if lines and not data.endswith((b"\n", b"\r")) else b""
+        for line in lines:
+            if line.startswith(b"data:") and self._bad is None:
+                self._bad = self._event(line[5:].strip())
+
+    def verdict(self) -> Verdict:
+        """The verdict on all of it; only when it has ended."""
+        self.add(b"\n")
+        if self._bad is not None:
+            return self._bad
+        if not self._finished:
+            return Verdict("cut", "the stream ended without a finish reason and without [DONE]", self._tokens)
+        return Verdict(None if self._said else "empty_answer", "", self._tokens)
+
+    def _event(self, data: bytes) -> Verdict | None:
+        """Why this event spoils the stream, if it does."""
         if data == b"[DONE]":
-            finished = True
-            continue
+            self._done = self._finished = True
+            return None
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -68,15 +107,13 @@ def judge_stream(path: str, request: Json | None, body: bytes) -> Verdict:
             return Verdict("bad_json", _excerpt(data))
         if event.get("error"):
             return Verdict("error_body", _excerpt(data))
-        tokens = _tokens(event) or tokens
+        self._tokens = _tokens(event) or self._tokens
         for choice in _choices(event):
             if choice.get("finish_reason") in _BROKEN_FINISH:
                 return Verdict("finish_reason_error", _excerpt(data))
-            finished = finished or bool(choice.get("finish_reason"))
-            said = said or _says(choice.get("delta") if path == CHAT else choice)
-    if not finished:
-        return Verdict("cut", "the stream ended without a finish reason and without [DONE]", tokens)
-    return Verdict(None if said else "empty_answer", "", tokens)
+            self._finished = self._finished or bool(choice.get("finish_reason"))
+            self._said = self._said or _says(choice.get("delta") if self._chat else choice)
+        return None
 
 
 def retryable(cause: str, status: int) -> bool:
@@ -151,12 +188,6 @@ def _tokens(answer: Json) -> tuple[int, int] | None:
     if not isinstance(prompt, int):
         return None
     return prompt, completion if isinstance(completion, int) else 0
-
-
-def _events(body: bytes) -> Iterator[bytes]:
-    for line in body.splitlines():
-        if line.startswith(b"data:"):
-            yield line[5:].strip()
 
 
 def _excerpt(body: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -40,7 +41,7 @@ class UpstreamResponse:
         self._connection = connection
         self._chunks: list[bytes] = []
         self._waiting_bytes = 0
-        self._whole = False
+        self._wanted = 0  # bytes that the reader waits for; it need not be woken before
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -55,15 +56,15 @@ class UpstreamResponse:
                 raise self._error
             await self._wait()
 
-    async def read(self) -> bytes:
-        """The rest of the body, all of it."""
-        self._whole = True
-        if not self.complete:
-            self._connection.resume()
-        while not self.complete:
+    async def read(self, most: int = sys.maxsize) -> bytes:
+        """The rest of the body, all of it; of one longer than `most` bytes its beginning (`complete` is False)."""
+        self._wanted = most
+        while not self.complete and self._waiting_bytes <= most:
             if self._error is not None:
                 raise self._error
+            self._connection.resume()
             await self._wait()
+        self._wanted = 0
         return self._take()
 
     def __aiter__(self) -> UpstreamResponse:
@@ -92,9 +93,9 @@ class UpstreamResponse:
         """Another piece of the body; True when the reader is too far behind (called by the connection)."""
         self._chunks.append(data)
         self._waiting_bytes += len(data)
-        if not self._whole:
+        if self._waiting_bytes > self._wanted:
             self._wake()
-        return not self._whole and self._waiting_bytes > _PAUSE_ABOVE
+        return self._waiting_bytes > max(self._wanted, _PAUSE_ABOVE)
 
     def finish(self, error: UpstreamError | None) -> None:
         """Nothing more comes (called by the connection)."""
@@ -155,7 +156,8 @@ class Connection(asyncio.Protocol):
         self._touched = self._framed = False
         self._timeout = timeout
         self._last_byte = self._loop.time()
-        self._timer = self._loop.call_later(timeout, self._check_silence)
+        if self._timer is None or self._timer.when() > self._last_byte + timeout:
+            self._set_timer(timeout)
         self._transport.write(request)
         return response
 
@@ -197,6 +199,8 @@ class Connection(asyncio.Protocol):
                 self._fail("cut", "the connection was closed in the middle of the answer")
             else:
                 self._fail("reset", f"the connection was closed before any answer{f' ({exc})' if exc else ''}")
+        if self._timer is not None:
+            self._timer.cancel()
         self._released(self, False)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -244,19 +248,22 @@ class Connection(asyncio.Protocol):
 
     def _end(self, error: UpstreamError | None) -> None:
         response, self._response = self._response, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if response is not None:
             response.finish(error)
 
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._check_silence)
+
     def _check_silence(self) -> None:
-        silent = self._loop.time() - self._last_byte
-        if self._paused:
-            silent = 0.0
-        if silent < self._timeout:
-            self._timer = self._loop.call_later(self._timeout - silent, self._check_silence)
-            return
+        """The timer outlives the requests: one for each of them would cost as much as all the rest of `start`."""
         self._timer = None
+        if self._response is None:
+            return
+        silent = 0.0 if self._paused else self._loop.time() - self._last_byte
+        if silent < self._timeout:
+            self._set_timer(self._timeout - silent)
+            return
         self._fail("timeout", f"not a byte of the answer for {self._timeout:g} s")
         self.abort()

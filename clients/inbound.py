@@ -40,8 +40,8 @@ class Visit:
     """
 
     __slots__ = (
-        "_connection", "body", "ended", "headers", "http_1_0", "keep_alive", "method", "path", "started", "target",
-        "task",
+        "_chunked", "_connection", "body", "ended", "headers", "http_1_0", "keep_alive", "method", "path", "started",
+        "target", "task",
     )  # fmt: skip
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -60,6 +60,7 @@ class Visit:
         self.http_1_0 = False
         self.keep_alive = True
         self.task: asyncio.Task[None] | None = None
+        self._chunked = False
         self._connection = connection
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
@@ -68,21 +69,24 @@ class Visit:
         head = self._head(status, [*headers, length])
         await self._connection.write(head if self.method == "HEAD" else head + body)
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """A stream begins."""
-        if self.http_1_0:  # knows no chunks: the end of the connection is the end of the answer
+    async def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
+        """An answer in pieces begins, of `length` bytes if that is known."""
+        if length is not None:
+            headers = [*headers, (b"content-length", b"%d" % length)]
+        elif self.http_1_0:  # knows no chunks: the end of the connection is the end of the answer
             self.keep_alive = False
         else:
+            self._chunked = True
             headers = [*headers, (b"transfer-encoding", b"chunked")]
         await self._connection.write(self._head(status, headers))
 
     async def piece(self, data: bytes) -> None:
-        """More of the stream."""
-        await self._connection.write(data if self.http_1_0 else b"%x\r\n%b\r\n" % (len(data), data))
+        """More of it."""
+        await self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def end(self) -> None:
-        """The stream is complete."""
-        if not self.http_1_0:
+        """It is complete."""
+        if self._chunked:
             await self._connection.write(b"0\r\n\r\n")
 
     def cut(self) -> None:

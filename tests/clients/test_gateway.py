@@ -90,9 +90,9 @@ async def test_the_model_name_is_replaced_only_where_the_engine_expects_another(
 
 async def test_requests_are_held_until_a_replica_is_ready(serve: Serve) -> None:
     async with engine(chat("hi")) as server, serve(server.port, ready=False) as served:
-        assert (await served.http.get("/health")).status_code == 503
         asking = [asyncio.create_task(served.chat()) for _ in range(3)]
         await until(lambda: served.pool.waiting == 3)
+        assert (await served.http.get("/health")).status_code == 503
         assert not server.asked
         served.pool.mark_ready(served.replicas[0])
         assert [(await one).status_code for one in asking] == [200] * 3
