@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clients.answers import retryable
 from clients.errors import UpstreamError
 from clients.journal import Journal
 from clients.ledger import Ledger
+from clients.marks import error_body
 from clients.passing import Answered, AttemptFailed, Passage, Reply
 from clients.pool import Lease, Pool
 from clients.replica import Replica
 from clients.request import InferenceRequest
-from clients.rules import Rule, apply_rules
+from clients.rules import Rules
 
 _MAX_BACKOFF = 5.0
+_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ class Forwarder:
         timeout: float,
         attempts: int,
         backoff: float,
-        rules: Sequence[Rule],
+        rules: Rules,
     ) -> None:
         self._pool = pool
         self._ledger = ledger
@@ -60,13 +61,16 @@ class Forwarder:
         self._timeout = timeout
         self._attempts = attempts
         self._backoff = backoff
-        self._rules = tuple(rules)
+        self._rules = rules
 
     async def forward(self, request: InferenceRequest, reply: Reply, tried: Attempts) -> Answered:
         """Answer from the journal, or ask until there is an answer.
 
         Raises `AttemptFailed` (the last one), `NoReplica` or `JournalError`.
         """
+        if (refusal := self._rules.refusal(request)) is not None:
+            body = error_body(refusal, "http_400", kind="invalid_request_error")
+            raise AttemptFailed("http_400", refusal, status=400, headers=[_JSON], body=body)
         replayed = await self._passage.replay(request, reply)
         if replayed is not None:
             return replayed
@@ -96,7 +100,7 @@ class Forwarder:
             return answered
 
     async def _ask(self, request: InferenceRequest, replica: Replica, reply: Reply) -> Answered:
-        body, applied = apply_rules(self._rules, request, replica)
+        body, applied = self._rules.body(request, replica)
         self._ledger.rules_applied.update(applied)
         try:
             response = await replica.upstream.send(

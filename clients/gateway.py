@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clients.answers import CHAT, COMPLETIONS, GENERATE
 from clients.connection import Headers
 from clients.errors import JournalError, NoReplica
+<<<<<<< theirs
+from clients.forward import Answered, AttemptFailed, Attempts, Forwarder
+=======
 from clients.forward import Attempts, Forwarder
+>>>>>>> mine
 from clients.inbound import Visit, listening
 from clients.journal import Journal
 from clients.ledger import Failure, Ledger
@@ -24,8 +28,9 @@ from clients.marks import error_body, marked_answer
 from clients.pages import metrics_page, models_page, replicas_page
 from clients.passing import AttemptFailed
 from clients.pool import Pool
+from clients.records import RequestRecords, TimedReply
 from clients.request import InferenceRequest, read_request, returned_headers
-from clients.rules import RULES, Rule
+from clients.rules import Rules
 
 _log = logging.getLogger(__name__)
 _JSON: Headers = [(b"content-type", b"application/json")]
@@ -43,7 +48,8 @@ class Gateway:
 
     Requests wait while no replica of `pool` is ready, until the pool is closed. `request_timeout` is in
     seconds without a single byte from the engine; `attempts` how often a request is sent at most; `backoff`
-    the seconds before the second attempt. Every answer is in the `journal` before it is passed on.
+    the seconds before the second attempt. Every answer is in the `journal` before it is passed on, and gives a row of
+    `records`; `rules` are what is changed on the wire (default: `Rules()`).
     """
 
     def __init__(
@@ -56,12 +62,15 @@ class Gateway:
         request_timeout: float,
         attempts: int = 3,
         backoff: float = 0.25,
-        rules: Sequence[Rule] = RULES,
+        rules: Rules | None = None,
+        records: RequestRecords | None = None,
     ) -> None:
         self.pool = pool
         self.ledger = ledger
+        self._rules = rules or Rules()
+        self._records = records
         self._forwarder = Forwarder(
-            pool, ledger, journal, timeout=request_timeout, attempts=attempts, backoff=backoff, rules=rules
+            pool, ledger, journal, timeout=request_timeout, attempts=attempts, backoff=backoff, rules=self._rules
         )
         created = int(time.time())
         self._pages: dict[str, Page] = {
@@ -105,9 +114,11 @@ class Gateway:
         request = read_request(visit.path, visit.target, visit.headers, visit.body)
         tried = Attempts()
         asked = time.monotonic()
+        timed = TimedReply(visit, asked) if self._records else None
         self.ledger.ask()
         try:
-            answered = await self._forwarder.forward(request, visit, tried)
+            reply = self._rules.reply(timed or visit, request, self.ledger.rules_applied)
+            answered = await self._forwarder.forward(request, reply, tried)
         except AttemptFailed as failed:
             refusal = _refusal(failed)
         except NoReplica as error:
@@ -123,8 +134,10 @@ class Gateway:
             if tried.held >= _HELD:
                 self.ledger.hold(tried.held)
             self.ledger.answer(time.monotonic() - asked, answered.tokens, replayed=answered.replayed)
+            self._record(timed, request, tried, answered=answered)
             return
         failure = self._fail(refusal, request, tried)
+        self._record(timed, request, tried, refusal=refusal)
         await _tell(visit, request, failure, refusal)
 
     def _fail(self, refusal: _Refusal, request: InferenceRequest, tried: Attempts) -> Failure:
@@ -136,6 +149,30 @@ class Gateway:
             replica=tried.replica,
             status=refusal.engine_status,
             attempts=tried.count,
+        )
+
+    def _record(
+        self,
+        timed: TimedReply | None,
+        request: InferenceRequest,
+        tried: Attempts,
+        *,
+        answered: Answered | None = None,
+        refusal: _Refusal | None = None,
+    ) -> None:
+        if self._records is None or timed is None:
+            return
+        self._records.add(
+            timed.row(
+                request,
+                status=refusal.status if refusal else 200,
+                cause=refusal.cause if refusal else None,
+                replica=tried.replica,
+                attempts=tried.count,
+                queue_wait=tried.held,
+                tokens=answered.tokens if answered else None,
+                replayed=answered is not None and answered.replayed,
+            )
         )
 
     def _health(self) -> tuple[int, bytes, bytes]:

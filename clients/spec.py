@@ -1,8 +1,10 @@
-"""The `probe` part of a job: how it is made sure that the engine generates."""
+"""The parts of a job that are about talking to the engine: the probe, and the rules on the wire."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class ProbeSpec(BaseModel):
@@ -18,3 +20,72 @@ class ProbeSpec(BaseModel):
     """Seconds for one generation, at the start (where engines compile lazily) and during the job."""
     interval: float = Field(30.0, gt=0)
     """Seconds without any answer after which a generation checks that the engine still lives."""
+
+
+_QUESTION = frozenset({"model", "messages", "prompt", "inputs", "stream"})
+
+
+def _no_question(names: Any) -> Any:
+    found = sorted(_QUESTION.intersection(names))
+    if found:
+        raise ValueError(f"{', '.join(found)}: what is asked, not a parameter; no rule may change it")
+    return names
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SetParameters(_Rule):
+    """Add or replace parameters of every request."""
+
+    rule: Literal["set_parameters"]
+    values: Annotated[dict[str, Any], AfterValidator(_no_question)] = Field(min_length=1)
+    """Name and value of each."""
+
+
+class DropParameters(_Rule):
+    """Leave parameters out of every request, for engines that refuse them."""
+
+    rule: Literal["drop_parameters"]
+    names: Annotated[list[str], AfterValidator(_no_question)] = Field(min_length=1)
+    """Which."""
+
+
+class ThinkToReasoning(_Rule):
+    """`<think>...</think>` at the start of a chat's content moves to `reasoning_content`."""
+
+    rule: Literal["think_to_reasoning"]
+    drop: bool = False
+    """Leave the thought out instead."""
+    opened: bool = False
+    """The chat template has written `<think>` already: the answer begins inside the thought."""
+
+
+class StopStrings(_Rule):
+    """Cut answers at the request's own `stop`, for engines that ignore or keep it."""
+
+    rule: Literal["stop_strings"]
+
+
+class FinishReasonRepair(_Rule):
+    """Finish reasons that are missing or in an engine's own words become OpenAI's."""
+
+    rule: Literal["finish_reason_repair"]
+
+
+class CompletionsGuard(_Rule):
+    """Refuse chat-only options of text completions, which engines ignore in silence. The one rule that is on unless
+    the spec says otherwise.
+    """
+
+    rule: Literal["completions_guard"]
+    enabled: bool = True
+    """False lets them pass."""
+
+
+RuleSpec = Annotated[
+    SetParameters | DropParameters | ThinkToReasoning | StopStrings | FinishReasonRepair | CompletionsGuard,
+    Field(discriminator="rule"),
+]
+"""One rule on the wire; a job has a list of them, which apply in its order."""

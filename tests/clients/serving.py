@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydantic import TypeAdapter
 
 from clients.gateway import Gateway
 from clients.journal import Journal
 from clients.ledger import Ledger
 from clients.pool import Pool
+from clients.records import RequestRecords
 from clients.replica import Replica
+from clients.rules import build_rules
+from clients.spec import RuleSpec
 
+RULE_SPECS: TypeAdapter[list[RuleSpec]] = TypeAdapter(list[RuleSpec])
 CHAT_REQUEST: dict[str, Any] = {
     "model": "m",
     "messages": [{"role": "user", "content": "hello"}],
@@ -53,6 +58,8 @@ async def serve_pool(
     ready: bool = True,
     timeout: float = 5.0,
     attempts: int = 3,
+    rules: Sequence[dict[str, Any]] = (),
+    records: RequestRecords | None = None,
 ) -> AsyncIterator[Served]:
     pool, ledger = Pool(), Ledger()
     replicas = [Replica(f"r{n}", "127.0.0.1", port, model, api_key) for n, port in enumerate(ports)]
@@ -60,7 +67,17 @@ async def serve_pool(
         pool.add(replica)
         if ready:
             pool.mark_ready(replica)
-    gateway = Gateway(pool, ledger, journal, served_model="m", request_timeout=timeout, attempts=attempts, backoff=0.01)
+    gateway = Gateway(
+        pool,
+        ledger,
+        journal,
+        served_model="m",
+        request_timeout=timeout,
+        attempts=attempts,
+        backoff=0.01,
+        rules=build_rules(RULE_SPECS.validate_python(list(rules))),
+        records=records,
+    )
     async with (
         gateway.serving("127.0.0.1", 0) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=10, verify=False) as http,

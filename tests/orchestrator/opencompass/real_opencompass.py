@@ -18,7 +18,8 @@ from clients.gateway import Gateway
 from clients.ledger import Ledger
 from clients.pool import Pool
 from clients.replica import Replica
-from clients.rules import RULES
+from clients.request import InferenceRequest
+from clients.rules import RequestRule, Rules
 from launchers.environments import Environment, Environments
 from launchers.scrub import scrubbed
 from orchestrator.evaluators.base import Command, Target
@@ -108,16 +109,15 @@ def run_opencompass(
 
 
 def _gateway(port: int, run: Run) -> Gateway:
-    def record(body: dict[str, Any], replica: Replica) -> dict[str, Any]:
+    def record(body: dict[str, Any], request: InferenceRequest, replica: Replica) -> dict[str, Any]:
         run.bodies.append(body)
         return body
 
     pool, replica = Pool(), Replica("r0", "127.0.0.1", port, "fake")
     pool.add(replica)
     pool.mark_ready(replica)
-    return Gateway(
-        pool, run.ledger, None, served_model="fake", request_timeout=20.0, attempts=1, rules=(*RULES, record)
-    )
+    rules = Rules(requests=(*Rules().requests, RequestRule("record", record)))
+    return Gateway(pool, run.ledger, None, served_model="fake", request_timeout=20.0, attempts=1, rules=rules)
 
 
 async def _run(command: Command, run: Run) -> None:
