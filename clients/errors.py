@@ -9,6 +9,7 @@
     ├── EngineUnresponsive       it was ready, and now neither traffic nor a generation succeeds
     ├── NoReplica                no replica is ready and none will come
     ├── UpstreamError            one request to one replica failed below HTTP (refused, reset, cut, timed out)
+    ├── TokenizerUnusable        a model's tokenizer or chat template cannot be used here
     └── JournalError             the answer journal cannot be read or written
 
 Each has a stable `code` (contract section 2), a message that says what happened to what, and a `hint`
@@ -87,6 +88,12 @@ class UpstreamError(ClientError):
     def __init__(self, message: str, *, cause: Cause, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.cause: Cause = cause
+
+
+class TokenizerUnusable(ClientError):
+    """A model's tokenizer or chat template cannot be used here."""
+
+    code = "tokenizer_unusable"
 
 
 class JournalError(ClientError):

@@ -16,7 +16,7 @@ from clients.errors import ProbeFailed
 
 Api = Literal["auto", "chat", "completions", "generate"]
 
-_PATHS = {"chat": CHAT, "completions": COMPLETIONS, "generate": GENERATE}
+PATHS = {"chat": CHAT, "completions": COMPLETIONS, "generate": GENERATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ async def generate(
     tls = base_url.startswith("https:")  # to set TLS up takes 0.1 s of CPU, during which the gateway would stand still
     async with httpx.AsyncClient(trust_env=False, verify=tls, timeout=timeout, headers=headers) as http:
         for name in ("chat", "completions", "generate") if api == "auto" else (api,):
-            body = _request(name, model, prompt, max_tokens, sampling or {})
-            answer = await _post(http, base_url.rstrip("/") + _PATHS[name], body, timeout)
+            body = request_body(name, model, prompt, max_tokens, sampling or {})
+            answer = await _post(http, base_url.rstrip("/") + PATHS[name], body, timeout)
             if answer.status_code not in (404, 405):
                 break
-    verdict = judge(_PATHS[name], body, answer.status_code, answer.content)
+    verdict = judge(PATHS[name], body, answer.status_code, answer.content)
     if verdict.cause is not None:
         raise _failed(answer, verdict.cause)
-    text, finish_reason = _text(name, orjson.loads(answer.content))
+    text, finish_reason = text_of(name, orjson.loads(answer.content))
     prompt_tokens, completion_tokens = verdict.tokens or (None, None)
     return Generation(text, finish_reason, prompt_tokens, completion_tokens, time.monotonic() - started, name)
 
@@ -78,7 +78,8 @@ async def _post(http: httpx.AsyncClient, url: str, body: dict[str, Any], timeout
         raise ProbeFailed(f"{url} broke off: {told}", hint="see the engine's log") from error
 
 
-def _request(api: str, model: str, prompt: str, max_tokens: int, sampling: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(api: str, model: str, prompt: str, max_tokens: int, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """A greedy request in the form of `api`; fields of `sampling` replace its own."""
     if api == "generate":
         return {
             "inputs": prompt,
@@ -89,7 +90,8 @@ def _request(api: str, model: str, prompt: str, max_tokens: int, sampling: Mappi
     return {"model": model, **asked, **greedy, **sampling}
 
 
-def _text(api: str, answer: Any) -> tuple[str, str | None]:
+def text_of(api: str, answer: Any) -> tuple[str, str | None]:
+    """Text and finish reason of an answer, its reasoning where it has no other text."""
     if api == "generate":
         texts = answer.get("generated_text", answer.get("text"))
         return (texts[0] if isinstance(texts, list) else texts), answer.get("finish_reason")
