@@ -16,17 +16,13 @@ from dataclasses import dataclass
 from clients.answers import CHAT, COMPLETIONS, GENERATE
 from clients.connection import Headers
 from clients.errors import JournalError, NoReplica
-<<<<<<< theirs
-from clients.forward import Answered, AttemptFailed, Attempts, Forwarder
-=======
 from clients.forward import Attempts, Forwarder
->>>>>>> mine
 from clients.inbound import Visit, listening
 from clients.journal import Journal
 from clients.ledger import Failure, Ledger
 from clients.marks import error_body, marked_answer
 from clients.pages import metrics_page, models_page, replicas_page
-from clients.passing import AttemptFailed
+from clients.passing import Answered, AttemptFailed
 from clients.pool import Pool
 from clients.records import RequestRecords, TimedReply
 from clients.request import InferenceRequest, read_request, returned_headers

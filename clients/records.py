@@ -71,6 +71,7 @@ class TimedReply:
         self.first_token: float | None = None
         self._reply = reply
         self._asked = asked
+        self._streams = False
         self._last = asked
         self._gaps: list[float] = []
         self._longest = 0.0
@@ -82,19 +83,21 @@ class TimedReply:
         self.first_byte = time.monotonic() - self._asked
         await self._reply.whole(status, headers, body)
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
         """See `Visit`."""
         self.first_byte = time.monotonic() - self._asked
-        await self._reply.start(status, headers)
+        self._streams = length is None
+        await self._reply.start(status, headers, length=length)
 
     async def piece(self, data: bytes) -> None:
         """See `Visit`."""
-        now = time.monotonic()
-        if self.first_token is not None:
-            self._add(now - self._last)
-        elif _SAYS.search(data):
-            self.first_token = now - self._asked
-        self._last = now
+        if self._streams:
+            now = time.monotonic()
+            if self.first_token is not None:
+                self._add(now - self._last)
+            elif _SAYS.search(data):
+                self.first_token = now - self._asked
+            self._last = now
         await self._reply.piece(data)
 
     async def end(self) -> None:

@@ -56,8 +56,8 @@ class Reply(Protocol):
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole answer at once."""
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """A stream begins."""
+    async def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
+        """An answer in pieces begins: a stream, or of `length` bytes if that is known."""
 
     async def piece(self, data: bytes) -> None:
         """More of the stream."""

@@ -25,27 +25,38 @@ class RuledReply:
         self._rest = b""
         self._done = False
         self._template: Json = {}
+        self._held: tuple[int, Headers, list[bytes]] | None = None
+        """A large answer that is no stream: to be changed it must be whole."""
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """See `Visit`."""
         if status == 200:
-            stream = any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
-            body = self._feed(body) + self._finish() if stream else self._whole(body)
+            body = self._feed(body) + self._finish() if _is_stream(headers) else self._whole(body)
             self._counts.update(self._applied)
         await self._reply.whole(status, headers, body)
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
         """See `Visit`."""
-        await self._reply.start(status, headers)
+        if length is None or _is_stream(headers):  # the rules may change the length
+            await self._reply.start(status, headers)
+        else:
+            self._held = (status, headers, [])
 
     async def piece(self, data: bytes) -> None:
         """See `Visit`; passes on what is known, event by event."""
+        if self._held is not None:
+            self._held[2].append(data)
+            return
         out = self._feed(data)
         if out:
             await self._reply.piece(out)
 
     async def end(self) -> None:
         """See `Visit`."""
+        if self._held is not None:
+            status, headers, pieces = self._held
+            await self.whole(status, headers, b"".join(pieces))
+            return
         out = self._finish()
         self._counts.update(self._applied)
         if out:
@@ -114,3 +125,7 @@ class RuledReply:
 
     def _encode(self, event: Json) -> bytes:
         return b"data: %b\n\n" % orjson.dumps({**self._template, **event})
+
+
+def _is_stream(headers: Headers) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
