@@ -64,7 +64,7 @@ class Cli:
                     return record.parent
             return None
 
-        return wait_for(reached, f"a job in state {state}")
+        return wait_for(reached, f"a job in state {state}", timeout=120)
 
     def left(self) -> list[str]:
         """Processes of any job or deployment of this home, and port or GPU locks that somebody holds."""
@@ -78,7 +78,7 @@ def _mark(deployment: Path) -> str:
     return str(json.loads((deployment / "deployment.json").read_text())["mark"]) + "/"
 
 
-def wait_for(condition: Callable[[], T | None], what: str, timeout: float = 30) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, timeout: float = 60) -> T:
     """The first true value of `condition`, asked until `timeout`."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):

@@ -19,7 +19,7 @@ from launchers.environments import Environments
 from launchers.registry import get_engine
 from orchestrator.evaluators.registry import get_evaluator
 from orchestrator.settings import Settings
-from tests.orchestrator.support import Cli
+from tests.orchestrator.support import Cli, wait_for
 
 pytestmark = pytest.mark.real
 CONFIGS = Path(eval_configs.__file__).parent
@@ -125,6 +125,30 @@ def test_ctrl_c_ends_the_real_engine_and_the_real_evaluator(real_cli: Cli, tmp_p
     assert (code, record["state"]) == (130, "cancelled")
     assert record["teardown"]["clean"]
     assert not cli.left()
+
+
+def test_a_demo_whose_runner_was_killed_at_half_is_resumed_and_asks_only_what_is_missing(
+    demo: dict[str, Any], real_cli: Cli, tmp_path: Path
+) -> None:
+    cli = Cli(tmp_path)
+    (tmp_path / "environments").symlink_to(real_cli.home / "environments")
+    process = cli.start("run", str(CONFIGS / "jobs" / "demo.yaml"))
+    folder = cli.wait_for_state("evaluating")
+    wait_for(lambda: json.loads((folder / "job.json").read_text())["progress"]["done"] >= 100, "half", timeout=120)
+    process.kill()
+    process.communicate()
+    done_before = json.loads((folder / "job.json").read_text())["progress"]["done"]
+    wait_for(lambda: not cli.left(), "end of every process", timeout=2)
+    code, resumed = cli.job(CONFIGS / "jobs" / "demo.yaml", "--resume", folder.name, timeout=200)
+    assert (code, resumed["state"]) == (0, "succeeded")
+    assert resumed["gateway"]["replayed"] >= done_before
+    assert resumed["gateway"]["asked"] == 200
+    assert [_verdict(sample) for sample in samples_of(resumed)] == [_verdict(sample) for sample in samples_of(demo)]
+    assert resumed["results"] == demo["results"]
+
+
+def _verdict(sample: dict[str, Any]) -> tuple[str, bool]:
+    return sample["output"], sample["correct"]
 
 
 def _last_number(text: str) -> str | None:
