@@ -8,6 +8,8 @@ from clients.fidelity.report import Finding
 
 _LEAST = 12
 """Characters that a text needs so that a stop string can be in the middle of it."""
+_SHORTEST = 4
+"""Characters of a stop string, so that it is more than one token."""
 
 
 async def check_stop_strings(asker: Asker, samples: Samples) -> Finding:
@@ -29,10 +31,10 @@ def stop_within(text: str) -> str | None:
     text = text.rstrip()
     if len(text) < _LEAST:
         return None
-    start, size = len(text) // 3, max(4, len(text) // 4)
-    for begin in range(start, len(text) // 2 + 1):
-        stop = text[begin : begin + size]
-        if text.find(stop) == begin and text[:begin].strip() and stop == stop.strip():
+    start, size = len(text) // 3, max(_SHORTEST, len(text) // 4)
+    for begin in range(start, 2 * len(text) // 3):
+        stop = text[begin : begin + size].strip()
+        if len(stop) >= _SHORTEST and text.find(stop) == begin and text[:begin].strip():
             return stop
     return None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,9 +14,12 @@ import typer
 from rich.markup import escape
 
 from clients.errors import ProbeFailed
+from clients.fidelity import Fidelity
+from clients.fidelity import fidelity as check
 from clients.probe import Generation, generate
 from clients.spec import ProbeSpec
-from orchestrator.cli.output import print_json, stdout
+from orchestrator.cli.output import Exit, print_json, stdout
+from orchestrator.cli.tables import findings_table
 
 DEFAULT = ProbeSpec()
 
@@ -30,18 +34,29 @@ def probe(
     model: Annotated[str | None, typer.Option(help="Name to send as `model`. Default: what the server lists.")] = None,
     prompt: Annotated[str, typer.Option(help="What to ask.")] = DEFAULT.prompt,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = DEFAULT.max_tokens,
-    timeout: Annotated[float, typer.Option(help="Seconds for the generation.")] = 120.0,
+    timeout: Annotated[float, typer.Option(help="Seconds for the generation, and for all checks.")] = 120.0,
+    fidelity: Annotated[
+        bool, typer.Option("--fidelity", help="Also check what would falsify scores: see docs/fidelity.md.")
+    ] = False,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The model's folder, to count the tokens of prompts.", exists=True)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
-    """Ask a running server for a real generation; exit code 1 when none comes back."""
+    """Ask a running server for a real generation; exit code 1 when none comes back, or a check finds it unfit."""
     base = _base(url)
     began = time.monotonic()
     name = model or asyncio.run(_listed(base))
     answer = asyncio.run(generate(base, model=name, prompt=prompt, max_tokens=max_tokens, timeout=timeout))
-    if as_json:
-        print_json({"url": base, "model": name, **asdict(answer)})
+    shown = _shown(base, name, prompt, answer, time.monotonic() - began)
+    document = {"url": base, "model": name, **asdict(answer)}
+    if not fidelity:
+        _print(document, shown, None, as_json=as_json)
         return
-    stdout().print(_shown(base, name, prompt, answer, time.monotonic() - began), highlight=False)
+    checked = asyncio.run(check(base, model=name, tokenizer=tokenizer, api="auto", timeout=timeout))
+    _print({**document, "fidelity": asdict(checked)}, shown, checked, as_json=as_json)
+    if checked.falsifying:
+        raise typer.Exit(Exit.FAILED)
 
 
 def _base(url: str) -> str:
@@ -62,6 +77,15 @@ async def _listed(base: str) -> str:
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             message = f"{base}/v1/models does not name a model: {error}"
             raise ProbeFailed(message, hint="name it with --model") from error
+
+
+def _print(document: dict[str, Any], shown: str, checked: Fidelity | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+        return
+    stdout().print(shown, highlight=False)
+    if checked:
+        stdout().print(findings_table(checked))
 
 
 def _shown(base: str, model: str, prompt: str, answer: Generation, seconds: float) -> str:

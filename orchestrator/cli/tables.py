@@ -12,10 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from clients.fidelity import Fidelity
 from orchestrator.deployment import DeploymentRecord
 from orchestrator.record import JobRecord, State
 from orchestrator.report import requests_line, score_cell
 
+VERDICTS = {"ok": "green", "note": "yellow", "unknown": "dim", "falsifies": "bold red"}
 COLOURS = {State.SUCCEEDED: "green", State.INCOMPLETE: "yellow", State.CANCELLED: "yellow"}
 
 
@@ -38,6 +40,18 @@ def deployment_table(records: Sequence[DeploymentRecord]) -> Table:
         pid = str(record.pid) if record.pid and record.state not in ("stopped", "failed") else "-"
         url = (record.url or "-") if pid != "-" else "-"
         table.add_row(record.name, record.state, record.serve.engine, record.serve.served_name, url, gpus, pid)
+    return table
+
+
+def findings_table(checked: Fidelity) -> Table:
+    """One row per finding, with what to do about it."""
+    table = Table(box=box.SIMPLE, title=f"fidelity, {checked.seconds:.1f} s", title_justify="left")
+    for column in ("check", "verdict", "what was found"):
+        table.add_column(column)
+    for finding in checked.findings:
+        advice = f"\n-> {finding.advice}" if finding.advice and finding.verdict != "ok" else ""
+        verdict = Text(finding.verdict, style=VERDICTS[finding.verdict])
+        table.add_row(finding.name, verdict, Text(finding.fact + advice))
     return table
 
 
