@@ -9,7 +9,7 @@ import typer
 
 from clients.errors import ClientError
 from launchers.errors import LaunchError
-from orchestrator.cli import environments, jobs, probing, serving
+from orchestrator.cli import environments, jobs, journal, probing, serving
 from orchestrator.cli.output import Exit, exit_code_of, print_error
 from orchestrator.errors import OrchestratorError
 
@@ -24,6 +24,7 @@ jobs.register(app)
 serving.register(app)
 probing.register(app)
 environments.register(app)
+journal.register(app)
 
 
 def main() -> NoReturn:
