@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -43,6 +44,8 @@ class Build:
     lock: int
     """Descriptor of a held lock. The commands inherit it: if this process is killed, nobody builds beside
     a pip that lives on."""
+    no_deps: bool = False
+    """The requirements are all that is to be installed."""
 
 
 def build(what: Build, report: Callable[[str], None]) -> None:
@@ -70,13 +73,41 @@ def packages_of(folder: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def ask_packages(python: Path) -> dict[str, str]:
+    """As `packages_of`, of the environment that `python` belongs to. Raises: InstallFailed."""
+    code = (
+        "import json, re; from importlib.metadata import distributions; "
+        "print(json.dumps({re.sub('[-_.]+', '-', one.metadata['Name']).lower(): one.version for one in distributions()"
+        " if one.metadata['Name']}))"
+    )
+    found: dict[str, str] = json.loads(_ask("its packages", python, code))
+    return dict(sorted(found.items()))
+
+
+def check(name: str, python: Path, code: str) -> None:
+    """Run the check of a recipe in an environment that is not ours. Raises: InstallFailed with what it printed."""
+    _ask(name, python, code)
+
+
+def _ask(what: str, python: Path, code: str) -> str:
+    try:
+        done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InstallFailed(f"{python} cannot be run: {error}", hint="name the interpreter itself") from error
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[-_TAIL:])
+        raise InstallFailed(f"{what} does not work with {python}:\n{tail}")
+    return done.stdout
+
+
 def _stages(what: Build) -> list[tuple[str, list[str]]]:
     """(what it is called, argv) of every command, in order."""
     # -I: neither PYTHON* variables nor the current folder nor the user's own packages reach in.
     python = [str(what.folder / "bin" / "python"), "-I", "-u"]
+    no_deps = ["--no-deps"] if what.no_deps else []
     return [
         ("creating the environment", [sys.executable, "-I", "-m", "venv", str(what.folder)]),
-        ("installing packages", [*python, *_PIP, "-r", str(what.requirements)]),
+        ("installing packages", [*python, *_PIP, *no_deps, "-r", str(what.requirements)]),
         ("checking that it works", [*python, "-c", what.check]),
     ]
 

@@ -6,14 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from launchers.environments import Recipe
+from launchers.environments import Environment, Recipe
+from launchers.flags import Flags
 from launchers.spec import ServeSpec
 
 EVERY_ENGINE_HONOURS = frozenset(
     {"engine", "model", "served_model_name", "replicas", "gpus", "host", "port", "env", "startup_timeout"}
-    | {"stall_timeout", "trust_remote_code"}  # trust_remote_code: the operator's policy comes first
+    | {"stall_timeout", "max_restarts", "trust_remote_code"}  # trust_remote_code: the operator's policy comes first
 )
 
 
@@ -38,6 +39,8 @@ class Place:
     """Working folder of the replica, empty, private to it."""
     python: Path | None
     """Interpreter of the engine's isolated environment; None for engines that have none."""
+    flags: Flags | None = None
+    """What the engine's command line knows; None: the newest that we know of (a plan without the engine)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Launch:
     """Variables added to the scrubbed environment."""
     links: Mapping[str, Path] = field(default_factory=dict)
     """Symbolic links to make in the working folder before the start: name -> target."""
+    notes: tuple[str, ...] = ()
+    """What we set or know beyond the spec, one sentence each, for the plan and the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,6 @@ class Engine(ABC):
     """An inference engine: how to start it and how to read it. Stateless."""
 
     name: ClassVar[str]
-    recipe: ClassVar[Recipe | None] = None
-    """The isolated environment that the engine lives in; None when we install nothing for it."""
     honours: ClassVar[frozenset[str]] = frozenset()
     """Fields of `ServeSpec` that the engine honours beside `EVERY_ENGINE_HONOURS`."""
     reasons: ClassVar[Mapping[str, str]] = {}
@@ -91,9 +94,33 @@ class Engine(ABC):
     """Requests in flight for one replica when the spec says `auto`."""
     ignored_sampling: ClassVar[Mapping[str, str]] = {}
     """Sampling fields that the engine does not honour over HTTP: field -> what it does instead."""
+    sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What a request must say in full, or the engine (or the model's generation config) fills it in."""
+    greedy_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What a request at temperature 0 must say beside that to be truly greedy."""
 
-    def refusals(self, spec: ServeSpec) -> list[Refusal]:
-        """Fields of `spec` that differ from their default and that this engine does not honour."""
+    @property
+    def recipe(self) -> Recipe | None:
+        """The isolated environment that the engine lives in on this machine; None when it needs none."""
+        return None
+
+    def flags(self, environment: Environment | None) -> Flags | None:
+        """What the command line of the installed engine knows; None for engines that are not asked.
+
+        Seconds on the first call in an environment: the engine is asked for its help.
+        """
+        return None
+
+    def hopeless(self, log: str) -> Diagnosis | None:
+        """Whether the log of a process that still runs says that it will never be ready."""
+        return None
+
+    def leftovers(self, log: str) -> frozenset[Path]:
+        """Files outside the working folder that the server of this log has made, for removal after its end."""
+        return frozenset()
+
+    def refusals(self, spec: ServeSpec, flags: Flags | None = None) -> list[Refusal]:
+        """Fields of `spec` that differ from their default and that this engine, or this version, does not honour."""
         known = EVERY_ENGINE_HONOURS | self.honours
         changed = {
             name: info

@@ -4,6 +4,8 @@ root/
     transformers-1f0c5a6b2d3e/     one build: a virtual environment, named by the hash of its requirements
         READY.json                 written last: a build without it does not exist
     transformers -> transformers-1f0c5a6b2d3e
+    lightllm-adopted/              an environment that somebody else made: only READY.json, which names its interpreter
+    lightllm -> lightllm-adopted
     transformers.lock              held while building
 """
 
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from launchers.building import Build, build, packages_of
+from launchers.building import Build, ask_packages, build, check, packages_of
 from launchers.errors import InstallFailed
 
 READY = "READY.json"
@@ -38,14 +40,22 @@ class Recipe:
 
     name: str
     """Name of the engine or evaluator, and of the folder."""
-    requirements: Path
-    """Requirements file, fully pinned."""
+    requirements: Path | None
+    """Requirements file, fully pinned; None for what cannot be installed from a package index."""
     check: str
     """Python code that must run in the environment, e.g. `import transformers`."""
     size: str
     """Disk space that it takes, for people: "1.2 GB"."""
     time: str
     """How long it takes to install, for people: "1 to 3 minutes"."""
+    distribution: str = ""
+    """Name of the package whose version is the engine's; default: `name`."""
+    no_deps: bool = False
+    """The file names every package there is to install; what they require themselves is not looked at."""
+    note: str = ""
+    """What to know before installing it here, one sentence."""
+    by_hand: str = ""
+    """How to install it where `requirements` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,13 @@ class Environment:
     """SHA-256 of the requirements file, in hex."""
     created: str
     """When it was finished, UTC, ISO 8601."""
+    distribution: str = ""
+    """Name of the package whose version is the engine's; default: `name`."""
+
+    @property
+    def version(self) -> str | None:
+        """Version of the engine or evaluator itself."""
+        return self.packages.get(re.sub(r"[-_.]+", "-", self.distribution or self.name).lower())
 
 
 class Environments:
@@ -78,6 +95,8 @@ class Environments:
         """
         if isinstance(wanted, str):
             return _read((self._root / wanted).resolve())
+        if wanted.requirements is None or self._link(wanted.name).resolve() == self._adopted(wanted.name):
+            return _read(self._link(wanted.name).resolve())
         found = _read(self._folder(wanted))
         return found if found and found.requirements_hash == _hash(wanted) else None
 
@@ -94,6 +113,8 @@ class Environments:
 
         Raises: InstallFailed, with the last lines of the log and the command to repeat by hand.
         """
+        if recipe.requirements is None and self.find(recipe) is None:
+            raise InstallFailed(f"{recipe.name} cannot be installed from a package index", hint=recipe.by_hand)
         found = self.find(recipe)
         if found is not None and self._link(recipe.name).resolve() == found.folder:
             return found
@@ -104,12 +125,30 @@ class Environments:
             self._remove_others(recipe.name, found.folder)
         return found
 
+    def adopt(self, recipe: Recipe, python: Path) -> Environment:
+        """Use an environment that somebody else made, by its interpreter; nothing in it is changed, now or later.
+
+        Raises: InstallFailed when the recipe's check fails in it.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        folder = self._adopted(recipe.name)
+        with _locked(self._root / f"{recipe.name}.lock", recipe.name, lambda line: None):
+            check(recipe.name, python, recipe.check)
+            folder.mkdir(exist_ok=True)
+            _finish(recipe, folder, python.absolute())
+            _point(self._link(recipe.name), folder)
+        found = _read(folder)
+        if found is None:
+            raise InstallFailed(f"the interpreter {python} of {recipe.name} is gone")
+        return found
+
     def _build(self, recipe: Recipe, report: Report, log: Path, lock: int) -> Environment:
+        assert recipe.requirements is not None  # install() refused
         folder = self._folder(recipe)
         shutil.rmtree(folder, ignore_errors=True)  # half-built: we hold the lock, so its builder is gone
         _room(self._root, recipe)
         try:
-            build(Build(recipe.name, folder, recipe.requirements, recipe.check, log, lock), report)
+            build(Build(recipe.name, folder, recipe.requirements, recipe.check, log, lock, recipe.no_deps), report)
             _finish(recipe, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -132,16 +171,19 @@ class Environments:
     def _link(self, name: str) -> Path:
         return self._root / name
 
+    def _adopted(self, name: str) -> Path:
+        return self._root / f"{name}-adopted"
+
 
 def _hash(recipe: Recipe) -> str:
-    return hashlib.sha256(recipe.requirements.read_bytes()).hexdigest()
+    return hashlib.sha256(recipe.requirements.read_bytes() if recipe.requirements else b"").hexdigest()
 
 
 def _read(folder: Path) -> Environment | None:
     """The environment in `folder`; None if there is none, or if its interpreter went away with an upgrade."""
-    python = folder / "bin" / "python"
     try:
         ready = json.loads((folder / READY).read_bytes())
+        python = Path(ready.get("python") or folder / "bin" / "python")
         found = Environment(
             name=ready["name"],
             folder=folder,
@@ -149,19 +191,22 @@ def _read(folder: Path) -> Environment | None:
             packages=ready["packages"],
             requirements_hash=ready["requirements_hash"],
             created=ready["created"],
+            distribution=ready.get("distribution", ""),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if python.exists() else None
 
 
-def _finish(recipe: Recipe, folder: Path) -> None:
-    """Write READY.json, whole or not at all."""
+def _finish(recipe: Recipe, folder: Path, python: Path | None = None) -> None:
+    """Write READY.json, whole or not at all; `python` is the interpreter of an adopted environment."""
     ready = {
         "name": recipe.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "requirements_hash": _hash(recipe),
-        "packages": packages_of(folder),
+        "distribution": recipe.distribution,
+        "packages": ask_packages(python) if python else packages_of(folder),
+        **({"python": str(python)} if python else {}),
     }
     unfinished = folder / f"{READY}.part"
     with unfinished.open("w") as file:

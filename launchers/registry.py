@@ -1,4 +1,4 @@
-"""Which engines there are: found through the entry-point group `orchestrator.engines`, so third parties can add one."""
+"""Which engines there are: ours, and those that others add by the entry-point group `orchestrator.engines`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from launchers.engine import Engine
 from launchers.errors import SpecRefused
 
 GROUP = "orchestrator.engines"
+_OURS = {
+    "custom": "launchers.engines.custom:CustomEngine",
+    "external": "launchers.engines.external:ExternalEngine",
+    "lightllm": "launchers.engines.lightllm:LightllmEngine",
+    "llamacpp": "launchers.engines.llamacpp:LlamaCppEngine",
+    "lmdeploy": "launchers.engines.lmdeploy:LmdeployEngine",
+    "sglang": "launchers.engines.sglang:SglangEngine",
+    "transformers": "launchers.engines.transformers:TransformersEngine",
+    "vllm": "launchers.engines.vllm:VllmEngine",
+}
 
 
 def engine_names() -> list[str]:
@@ -33,4 +43,5 @@ def get_engine(name: str) -> Engine:
 
 @cache
 def _registered() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    ours = {name: EntryPoint(name, value, GROUP) for name, value in _OURS.items()}
+    return {**{entry.name: entry for entry in entry_points(group=GROUP)}, **ours}

@@ -7,6 +7,7 @@ import sys
 from typing import ClassVar
 
 from launchers.engine import Engine, Launch, Place, Readiness, Refusal
+from launchers.flags import Flags
 from launchers.spec import ServeSpec
 
 PLACEHOLDERS = ("port", "host", "model", "served_model_name", "nccl_port", "tp", "gpus", "python")
@@ -22,9 +23,9 @@ class CustomEngine(Engine):
     needs_gpu: ClassVar[bool] = False
     needs_nccl_port: ClassVar[bool] = True
 
-    def refusals(self, spec: ServeSpec) -> list[Refusal]:
+    def refusals(self, spec: ServeSpec, flags: Flags | None = None) -> list[Refusal]:
         """Also refuses a missing command, unknown placeholders, and a command that ignores the leased port."""
-        problems = super().refusals(spec)
+        problems = super().refusals(spec, flags)
         if not spec.command:
             example = "[python, srv.py, --port, '{port}']"
             return [*problems, Refusal("command", f"engine `custom` needs a command, e.g. {example}")]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from launchers.engine import Engine, Launch, Place, Readiness, Refusal
 from launchers.errors import SpecRefused
+from launchers.flags import Flags
 from launchers.spec import ServeSpec
 
 
@@ -18,9 +19,9 @@ class ExternalEngine(Engine):
     needs_gpu: ClassVar[bool] = False
     readiness: ClassVar[Readiness] = Readiness(health_path=None, lists_model=False)
 
-    def refusals(self, spec: ServeSpec) -> list[Refusal]:
+    def refusals(self, spec: ServeSpec, flags: Flags | None = None) -> list[Refusal]:
         """Also refuses a missing or malformed URL, and fields that only a server of ours can honour."""
-        problems = super().refusals(spec)
+        problems = super().refusals(spec, flags)
         if spec.url is None:
             problems.append(Refusal("url", "engine `external` needs the URL of the running server"))
         else:
@@ -31,6 +32,7 @@ class ExternalEngine(Engine):
             ("env", {}),
             ("replicas", 1),
             ("host", "127.0.0.1"),
+            ("max_restarts", 3),
         ):
             if getattr(spec, name) != unset:
                 problems.append(Refusal(name, "an external server is not started by us, so this has no effect"))
