@@ -58,6 +58,7 @@ async def _answering_again(replica: Replica, probe: Probe, *, pause: float, pati
     while breaker.state != "closed":
         try:
             await probe()
+            replica.generated_at = clock()
             breaker.success()
         except ClientError as error:
             complaint = str(error)
@@ -88,7 +89,8 @@ async def _proved_alive(replica: Replica, probe: Probe, *, pause: float, timeout
                 await asyncio.wait([generation], timeout=min(pause, began + timeout - clock()))
             if generation.done():
                 generation.result()
-                return clock()
+                replica.generated_at = clock()
+                return replica.generated_at
         except ClientError as error:
             complaint = str(error)
         finally:

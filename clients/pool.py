@@ -85,12 +85,17 @@ class Pool:
         self._held: deque[_Held] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         if limiter is not None:
-            limiter.changed = self._serve
+            self.limit_by(limiter)
 
     @property
     def ready(self) -> list[Replica]:
         """Those that take requests now, but for what their breakers say."""
         return [replica for replica in self.replicas if replica.state == "ready"]
+
+    def limit_by(self, limiter: Limiter) -> None:
+        """From now on it says how many requests may be in flight."""
+        self.limiter = limiter
+        limiter.changed = self._serve
 
     def add(self, replica: Replica) -> None:
         """One more replica, in the state it has (`starting` when new)."""
@@ -145,9 +150,9 @@ class Pool:
             self.waiting -= 1
 
     async def judged(self, lease: Lease) -> None:
-        """Wait until it is known whether a watched replica that was silent for the whole of `lease` still lives."""
-        replica = lease.replica
-        while replica.watched and not lease.lost and replica.last_success < lease.began and self._closed is None:  # noqa: ASYNC110 - seldom, and the watcher bounds it
+        """Wait until it is known whether a watched replica, silent for the whole of a time limit, still lives."""
+        replica, now = lease.replica, asyncio.get_running_loop().time()
+        while replica.watched and not lease.lost and replica.last_success < now and self._closed is None:  # noqa: ASYNC110 - seldom, and the watcher bounds it
             await asyncio.sleep(0.1)
 
     def has_other(self, exclude: Collection[str]) -> bool:

@@ -44,6 +44,8 @@ class Replica:
         self.breaker = Breaker()
         self.watched = False
         """Somebody watches whether it lives, and marks it dead if it does not."""
+        self.generated_at = float("-inf")
+        """Monotonic time, in seconds, of the last generation that the watcher got."""
         self.in_flight = 0
         self.served = 0
         """Requests ever given to it."""
@@ -61,5 +63,5 @@ class Replica:
 
     @property
     def last_success(self) -> float:
-        """Monotonic time, in seconds, of the last byte of any answer from it; -inf before the first."""
-        return self.upstream.last_byte
+        """Monotonic time, in seconds, of the last sign of life: a byte of any answer, a generation; -inf before it."""
+        return max(self.upstream.last_byte, self.generated_at)

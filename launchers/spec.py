@@ -76,6 +76,8 @@ class ServeSpec(BaseModel):
     """Seconds that the engine may take until it answers."""
     stall_timeout: Seconds = 600.0
     """Seconds without a new log line or a change of state, while starting, after which it counts as stuck."""
+    max_restarts: Annotated[int, Field(ge=0)] = 3
+    """Times that a replica which died or hangs in the middle of a job is started again. Not for `external`."""
 
     @property
     def served_name(self) -> str:

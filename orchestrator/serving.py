@@ -6,68 +6,71 @@ The runner of a job and a deployment (`orchestrator up`) both use it; neither kn
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clients.errors import ClientError
 from clients.gateway import Gateway
-from clients.health import watch_replica
+from clients.gauges import watch_gauges
+from clients.honesty import Honesty
 from clients.journal import Journal
 from clients.ledger import Ledger
+from clients.limiter import Limiter
 from clients.pool import Pool
-from clients.probe import Generation, generate
-from clients.readiness import wait_listening
+from clients.probe import Generation
 from clients.replica import Replica
+from clients.routing import Policy
 from clients.spec import ProbeSpec
-from launchers.errors import EngineFailed, LaunchError
-from launchers.gpus import memory_used
+from launchers.errors import LaunchError
 from launchers.marker import sweep
-from launchers.ports import is_listening, wait_free
-from launchers.process import StopReport
 from launchers.server import Server
 from launchers.spec import ServeSpec
-from orchestrator.allocation import Allocation, PlannedReplica, allocate
+from orchestrator.allocation import Allocation, allocate
 from orchestrator.fingerprint import serving_fingerprint
 from orchestrator.leases import Leases
+from orchestrator.reclaiming import memory_back, ports_back, proof
 from orchestrator.record import Teardown
+from orchestrator.replicas import Household, ReplicaLife, Tell
 from orchestrator.settings import Settings
-
-Tell = Callable[[str, str, Mapping[str, Any]], None]
-"""Told of every step: (phase, message, data)."""
 
 PATIENCE = 5.0
 """Seconds that the sweep by marker may take."""
-PORT_PATIENCE = 10.0
-"""Seconds that a port may take to be free after its owner is gone."""
-GPU_PATIENCE = 60.0
-"""Seconds that a driver may take to give memory back: one was seen to hold it for over 30 s."""
-GPU_TOLERANCE = 256 * 2**20
-"""Bytes by which the memory in use may differ from before the start."""
 
 
 class Serving:
-    """One served model; the methods are called in the order in which they stand here."""
+    """One served model; the methods are called in the order in which they stand here.
+
+    `adaptive`: the number of requests in flight is found (`pool.limiter`), beginning with what suits the engine.
+    """
 
     def __init__(
-        self, spec: ServeSpec, probe: ProbeSpec, settings: Settings, *, owner: str, folder: Path, tell: Tell
+        self,
+        spec: ServeSpec,
+        probe: ProbeSpec,
+        settings: Settings,
+        *,
+        owner: str,
+        folder: Path,
+        tell: Tell,
+        policy: Policy | None = None,
+        adaptive: bool = False,
     ) -> None:
         self.spec = spec
         self.probe_spec = probe
         self.owner = owner
         self.folder = folder
-        self.pool = Pool()
+        self.pool = Pool(policy)
         self.ledger = Ledger()
-        self.servers: dict[str, Server] = {}
+        self.honesty = Honesty()
+        self._adaptive = adaptive
         self._tell = tell
         self._leases = Leases(settings, owner)
         self._gateway = AsyncExitStack()
         self._allocation: Allocation | None = None
-        self._replicas: dict[str, Replica] = {}
+        self._lives: list[ReplicaLife] = []
         self._memory: dict[int, tuple[int, int]] | None = None
         self._releasing: asyncio.Task[None] | None = None
 
@@ -78,9 +81,17 @@ class Serving:
             raise RuntimeError("allocate() comes first")
         return self._allocation
 
+    @property
+    def servers(self) -> dict[str, Server]:
+        """The processes of the replicas, by name; the last one of those that were started again."""
+        return {life.replica.name: life.server for life in self._lives if life.server}
+
     def allocate(self) -> Allocation:
         """Lease GPUs and ports. Raises: EngineMissing, GpuUnavailable, PortInUse, ForeignServer."""
         self._allocation = allocate(self.spec, self._leases, self.folder)
+        if self._adaptive:
+            suits = self.spec.max_concurrency or self._allocation.engine.concurrency
+            self.pool.limit_by(Limiter(suits * self.spec.replicas))
         return self._allocation
 
     async def open_gateway(self, journal: Path | None) -> str:
@@ -88,6 +99,7 @@ class Serving:
         kept = Journal(journal, fingerprint=serving_fingerprint(self.spec, self.allocation)) if journal else None
         if kept:
             self._gateway.push_async_callback(kept.close)
+        await self._gateway.enter_async_context(self.honesty.watching())
         gateway = Gateway(
             self.pool,
             self.ledger,
@@ -103,31 +115,63 @@ class Serving:
 
         Raises: StartFailed, EngineFailed, ForeignServer, StartupTimeout, StartupStalled.
         """
-        if self.allocation.external:
-            await self._reach_external(*self.allocation.external)
-            return
+        allocation = self.allocation
+        house = Household(self.spec, self.probe_spec, allocation, self.pool, self.owner, self.folder, self._tell)
+        if allocation.external:
+            self._lives = [ReplicaLife.external(house, *allocation.external)]
+        else:
+            self._lives = [ReplicaLife.planned(house, planned) for planned in allocation.replicas]
         async with asyncio.TaskGroup() as group:
-            for planned in self.allocation.replicas:
-                group.create_task(self._start(planned))
+            for life in self._lives:
+                group.create_task(life.start())
 
-    async def probe(self) -> Generation:
+    async def probe(self, prove: Callable[[Replica], Awaitable[None]] | None = None) -> Generation:
         """A real generation from every replica, which then takes traffic; returns the first replica's answer.
+
+        `prove` may ask the first replica more, and raise, before any traffic.
 
         Raises: ProbeFailed, EngineFailed.
         """
-        generations = await asyncio.gather(*(self._generate(replica) for replica in self._replicas.values()))
-        for replica in self._replicas.values():
-            self.pool.mark_ready(replica)
+        generations = await asyncio.gather(*(life.generate() for life in self._lives))
+        if prove:
+            await prove(self._lives[0].replica)
+        for life in self._lives:
+            self.pool.mark_ready(life.replica)
         return generations[0]
 
-    async def guard(self) -> None:
-        """Runs while the model is used; a replica that dies or hangs is taken out of the pool.
+    async def guard(self) -> NoReturn:
+        """Runs while the model is used; a replica that dies or hangs is started again while its budget lasts.
 
-        Raises: the error of the last replica, when none is left: EngineFailed or EngineUnresponsive.
+        Raises: the cause of the last loss, when no replica is left and none will come.
         """
+        causes: list[LaunchError | ClientError] = []
+
+        async def watch(life: ReplicaLife) -> None:
+            causes.append(await life.live())
+
         async with asyncio.TaskGroup() as group:
-            for name in self._replicas:
-                group.create_task(self._guard(name))
+            gauges = self.pool.limiter and group.create_task(watch_gauges(self.pool, self.pool.limiter))
+            async with asyncio.TaskGroup() as lives:
+                for life in self._lives:
+                    lives.create_task(watch(life))
+            if gauges:
+                gauges.cancel()
+        self.pool.close(str(causes[-1]))
+        raise causes[-1]
+
+    def describe(self) -> dict[str, Any]:
+        """As `Allocation.describe`, with the number of `restarts` of each replica."""
+        restarts = {life.replica.name: life.replica.restarts for life in self._lives}
+        described = self.allocation.describe()
+        for replica in described["replicas"]:
+            replica["restarts"] = restarts.get(replica["name"], 0)
+        return described
+
+    def observed(self) -> dict[str, Any]:
+        """What the gateway saw, for the record: the ledger's counts, `limiter` (None: fixed), `honesty`."""
+        limiter = self.pool.limiter
+        seen = {"limiter": limiter.snapshot() if limiter else None, "honesty": self.honesty.snapshot()}
+        return {**self.ledger.snapshot(), **seen}
 
     def release(self) -> None:
         """Begin to end the engines and give the GPUs back: no request will follow, what is left needs no model."""
@@ -138,154 +182,26 @@ class Serving:
         began = time.monotonic()
         self.pool.close("the job is stopping")
         await self._gateway.aclose()
-        reports = await asyncio.gather(*(server.stop() for server in self.servers.values()))
+        reports = await asyncio.gather(*(life.stop() for life in self._lives))
         swept = await asyncio.to_thread(sweep, f"{self.owner}/", patience=PATIENCE)
-        ports = self._allocation.ports if self._allocation else ()
-        # Nothing of ours is left to listen, so whoever does is somebody else.
-        foreign = frozenset(port for port in ports if is_listening(port)) if not swept.survivors else frozenset()
-        held = await wait_free((port for port in ports if port not in foreign), timeout=PORT_PATIENCE)
-        states = {port: "foreign" if port in foreign else "held" if port in held else "free" for port in ports}
+        states = await ports_back(self._ports(), ours_gone=not swept.survivors)
         if self._releasing:
             await self._releasing
         memory = self._memory or await self._memory_back()
         self._leases.close()
-        return _proof(reports, swept.killed, swept.survivors, states, memory, time.monotonic() - began)
+        ended = [report for one in reports for report in one]
+        return proof(ended, swept.killed, swept.survivors, states, memory, time.monotonic() - began)
 
     async def _release(self) -> None:
         self.pool.close("inference is over")
-        await asyncio.gather(*(server.stop() for server in self.servers.values()))
+        await asyncio.gather(*(life.stop() for life in self._lives))
         # Proved now: as soon as the GPUs are given back, others use their memory.
         self._memory = await self._memory_back()
         self._leases.close_gpus()
         self._tell("evaluating", "inference is over: the engine is stopped, its GPUs are given back", {})
 
-    async def _reach_external(self, host: str, port: int) -> None:
-        replica = Replica("external", host, port, model=self.spec.model or self.spec.served_name)
-        self._replicas["external"] = replica
-        self.pool.add(replica)
-
-    async def _start(self, planned: PlannedReplica) -> None:
-        place, name = planned.place, planned.name
-        server = await Server.start(
-            self.allocation.engine,
-            planned.launch,
-            planned.command,
-            place,
-            log=self.folder / "logs" / f"{name}.log",
-            mark=f"{self.owner}/{name}",
-            held=self.allocation.locks,
-        )
-        self.servers[name] = server
-        self._tell(f"starting/{name}", f"process {server.tree.pid} started", {"pid": server.tree.pid})
-        replica = Replica(name, _reachable(place.host), place.port, model=server.engine.model_name(self.spec))
-        self._replicas[name] = replica
-        self.pool.add(replica)
-        ready = server.engine.readiness_for(self.spec)
-        listening = await wait_listening(
-            replica.base_url,
-            server,
-            health_path=ready.health_path,
-            expected_model=replica.model if ready.lists_model else None,
-            startup_timeout=self.spec.startup_timeout,
-            stall_timeout=self.spec.stall_timeout,
-        )
-        rungs = {rung.name: round(rung.seconds, 2) for rung in listening.rungs}
-        self._tell(f"starting/{name}", f"listens on {place.host}:{place.port}", {"rungs": rungs})
-
-    async def _generate(self, replica: Replica) -> Generation:
-        server = self.servers.get(replica.name)
-        asked = asyncio.create_task(self._ask(replica))
-        if server is None:
-            return await asked
-        died = asyncio.create_task(_ended(server))
-        try:
-            await asyncio.wait({asked, died}, return_when=asyncio.FIRST_COMPLETED)
-            if died.done() and not (asked.done() and asked.exception() is None):
-                raise server.failure()
-            answer = await asked
-            self._tell(f"probing/{replica.name}", f"answered {answer.text[:80]!r}", asdict(answer))
-            return answer
-        finally:
-            for task in (asked, died):
-                task.cancel()
-            await asyncio.gather(asked, died, return_exceptions=True)
-
-    async def _ask(self, replica: Replica) -> Generation:
-        return await generate(
-            replica.base_url,
-            model=replica.model or self.spec.served_name,
-            prompt=self.probe_spec.prompt,
-            max_tokens=self.probe_spec.max_tokens,
-            timeout=self.probe_spec.timeout,
-        )
-
-    async def _guard(self, name: str) -> None:
-        replica = self._replicas[name]
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._outlive(name))
-                group.create_task(
-                    watch_replica(
-                        replica,
-                        lambda: self._ask(replica),
-                        interval=self.probe_spec.interval,
-                        timeout=self.probe_spec.timeout,
-                    )
-                )
-        except* (LaunchError, ClientError) as failures:
-            first = failures.exceptions[0]
-            self.pool.mark_dead(replica, str(first))
-            self._tell(f"evaluating/{name}", f"replica lost: {first}", {})
-            if all(other.state == "dead" for other in self.pool.replicas):
-                self.pool.close(str(first))
-                raise first from None
-
-    async def _outlive(self, name: str) -> None:
-        server = self.servers.get(name)
-        if server:
-            await _ended(server)
-            raise server.failure()
-
     async def _memory_back(self) -> dict[int, tuple[int, int]] | None:
-        before = self._allocation.gpu_memory if self._allocation else None
-        if not before:
-            return None
-        deadline = time.monotonic() + GPU_PATIENCE
-        while True:
-            after = memory_used(tuple(before)) or {}
-            held = {gpu: (used, after.get(gpu, used)) for gpu, used in before.items()}
-            if all(now - then <= GPU_TOLERANCE for then, now in held.values()) or time.monotonic() > deadline:
-                return held
-            await asyncio.sleep(0.5)
+        return await memory_back(self._allocation.gpu_memory if self._allocation else None)
 
-
-async def _ended(server: Server) -> None:
-    """Return when the replica's process is gone, however."""
-    with contextlib.suppress(EngineFailed):  # its supervisor was killed: gone as well
-        await server.tree.wait()
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-
-
-def _proof(
-    reports: list[StopReport],
-    killed: tuple[int, ...],
-    survivors: tuple[int, ...],
-    ports: dict[int, str],
-    memory: dict[int, tuple[int, int]] | None,
-    seconds: float,
-) -> Teardown:
-    left = sorted({*survivors, *(pid for report in reports for pid in report.survivors)})
-    swept = sorted({*killed, *(pid for report in reports for pid in report.swept)})
-    memory_back = all(after - before <= GPU_TOLERANCE for before, after in (memory or {}).values())
-    return Teardown(
-        clean=not left and "held" not in ports.values() and memory_back,
-        processes=len({pid for report in reports for pid in report.seen}),
-        survivors=left,
-        swept=swept,
-        ports=ports,
-        gpu_memory=memory,
-        seconds=round(seconds, 3),
-    )
+    def _ports(self) -> tuple[int, ...]:
+        return self._allocation.ports if self._allocation else ()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,14 +169,40 @@ def test_a_command_that_does_not_exist_is_named(cli: Cli, write_job: WriteJob) -
     assert "/no/such/engine" in job["failure"]["message"]
 
 
-def test_an_engine_that_dies_in_the_middle_fails_the_job(cli: Cli, write_job: WriteJob) -> None:
-    code, job = cli.job(write_job("--crash-after", "8", "--latency", "0.05"))
+def events_of(job: dict[str, Any], word: str) -> list[dict[str, Any]]:
+    """Data of the events whose message begins with `word`."""
+    events = [json.loads(line) for line in (Path(job["folder"]) / "events.jsonl").read_text().splitlines()]
+    return [event["data"] for event in events if event["message"].startswith(word)]
+
+
+def test_an_engine_that_dies_in_the_middle_is_started_again_and_every_sample_is_answered(
+    cli: Cli, write_job: WriteJob
+) -> None:
+    code, job = cli.job(write_job("--crash-after", "14", "--latency", "0.05"))
+    assert (code, job["state"], job["results"][0]["score"]) == (0, "succeeded", 100.0)
+    assert job["gateway"]["failed"] == 0
+    (lost,), (restart,), (back,) = (events_of(job, word) for word in ("replica lost", "restart", "back after"))
+    assert (lost["cause"], lost["restarts_left"], restart["restarts"]) == ("engine_exited", 3, 1)
+    assert back["seconds"] >= restart["seconds"] > 0.5
+
+
+def test_an_engine_that_dies_again_and_again_fails_the_job(cli: Cli, write_job: WriteJob) -> None:
+    code, job = cli.job(write_job("--crash-after", "3", "--latency", "0.05", serve={"max_restarts": 1}))
     assert (code, job["state"], job["failure"]["code"]) == (1, "failed", "engine_exited")
+    assert [lost["restarts_left"] for lost in events_of(job, "replica lost")] == [1, 0]
+    assert job["teardown"]["clean"]
 
 
 def test_an_engine_that_hangs_in_the_middle_is_found_though_its_health_is_good(cli: Cli, write_job: WriteJob) -> None:
-    code, job = cli.job(write_job("--hang-after", "8", probe={"timeout": 2.0, "interval": 1.0}))
+    spec = write_job("--hang-after", "8", probe={"timeout": 2.0, "interval": 1.0}, serve={"max_restarts": 0})
+    code, job = cli.job(spec)
     assert (code, job["state"], job["failure"]["code"]) == (1, "failed", "engine_unresponsive")
+
+
+def test_an_engine_that_hangs_in_the_middle_is_killed_and_started_again(cli: Cli, write_job: WriteJob) -> None:
+    code, job = cli.job(write_job("--hang-after", "14", probe={"timeout": 2.0, "interval": 1.0}))
+    assert (code, job["state"], job["results"][0]["coverage"]) == (0, "succeeded", 1.0)
+    assert [lost["cause"] for lost in events_of(job, "replica lost")] == ["engine_unresponsive"]
 
 
 def test_one_of_two_replicas_may_be_killed_and_every_sample_is_answered(cli: Cli, write_job: WriteJob) -> None:
