@@ -1,187 +1,155 @@
-"""What the gateway costs: the same load straight at a mock engine and through the gateway, in one run.
+"""What the gateway costs beside its peers: the same load at the same mock engine, straight and through each of them.
 
-Three processes: this one asks (raw keep-alive client), one is the mock engine, one the gateway; CPU is each process's
-own. Run: `python benchmarks/gateway.py [--requests N] [--in-flight N] [--journal]`.
+Every server is a process of its own; CPU and memory are those of its whole tree. `added` is what p50 and p99 of the
+client's time exceed those straight at the engine, at `--rate` requests per second; the ratios at the end are against
+our gateway, without the journal. What is not installed is left out with the reason.
+
+    python benchmarks/gateway.py                                     about a minute
+    python benchmarks/gateway.py --in-flight 64 512 2000 --seconds 4
+    python benchmarks/gateway.py --soak 200000 --only ours           does memory grow?
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import multiprocessing
-import resource
-import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
 
-import httptools
-import psutil
+from peers import servers
+from peers.load import Load, closed, paced
 
-from clients.gateway import Gateway
-from clients.journal import Journal
-from clients.ledger import Ledger
-from clients.pool import Pool
-from clients.replica import Replica
-from clients.upstream import Upstream
-
-ANSWER = (
-    b'{"id":"cmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":'
-    b'{"role":"assistant","content":"' + b"The answer is 42. " * 20 + b'"},"finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":100,"completion_tokens":80,"total_tokens":180}}'
-)
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
-HEADERS = [(b"content-type", b"application/json"), (b"authorization", b"Bearer x")]
-
-
-def request(n: int) -> bytes:
-    prompt = f"Question {n}: " + "There are 12 apples in each of 7 boxes. " * 20
-    return (
-        b'{"model":"m","messages":[{"role":"user","content":"%b"}],"max_tokens":512,"temperature":0}' % prompt.encode()
-    )
-
-
-class MockEngine(asyncio.Protocol):
-    """Answers each request at once, as cheaply as Python can."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
-        self.parser = httptools.HttpRequestParser(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-
-    def on_message_complete(self) -> None:
-        self.transport.write(HEAD + ANSWER)
-
-
-async def mock_engine(told: Connection) -> None:
-    server = await asyncio.get_running_loop().create_server(MockEngine, "127.0.0.1", 0, backlog=4096)
-    told.send(server.sockets[0].getsockname()[1])
-    await asyncio.to_thread(told.recv)
-
-
-async def gateway(told: Connection, engine_port: int, journal_path: Path | None) -> None:
-    pool = Pool()
-    replica = Replica("r0", "127.0.0.1", engine_port)
-    pool.add(replica)
-    pool.mark_ready(replica)
-    journal = Journal(journal_path, fingerprint="bench") if journal_path else None
-    served = Gateway(pool, Ledger(), journal, served_model="m", request_timeout=60)
-    async with served.serving("127.0.0.1", 0) as url:
-        told.send(int(url.rsplit(":", 1)[1]))
-        await asyncio.to_thread(told.recv)
-    if journal:
-        await journal.close()
-
-
-def child(main: Callable[..., Awaitable[None]], told: Connection, *args: object) -> None:
-    asyncio.run(main(told, *args))  # type: ignore[arg-type]
-
-
-@dataclass
-class Process:
-    """A server in a process of its own."""
-
-    process: multiprocessing.Process
-    told: Connection
-    port: int
-
-    @classmethod
-    def start(cls, main: Callable[..., Awaitable[None]], *args: object) -> Process:
-        ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(target=child, args=(main, theirs, *args))
-        process.start()
-        return cls(process, ours, ours.recv())  # type: ignore[arg-type]
-
-    def cpu(self) -> float:
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
-
-    def stop(self) -> None:
-        self.told.send("stop")
-        self.process.join(10)
+GATEWAYS: Mapping[str, servers.Command] = {
+    "ours": servers.ours,
+    "ours+journal": servers.ours_journaling,
+    "aiohttp": servers.aiohttp_forwarder,
+    "nginx": servers.nginx,
+    "litellm": servers.litellm,
+}
+DIRECT = "direct"
 
 
 @dataclass(frozen=True)
-class Load:
-    rate: float
-    """Requests per second."""
-    p50: float
-    p99: float
-    """Seconds."""
-    own_cpu: float
-    """Seconds of CPU per request of the asking process."""
+class Row:
+    """One server under one load."""
 
-
-async def load(port: int, requests: int, in_flight: int, first: int) -> Load:
-    upstream = Upstream("127.0.0.1", port)
-    numbers = iter(range(first, first + requests))
-    times: list[float] = []
-
-    async def asker() -> None:
-        for n in numbers:
-            began = time.perf_counter()
-            answer = await upstream.send("POST", "/v1/chat/completions", HEADERS, request(n), timeout=60)
-            if await answer.read() != ANSWER or answer.status != 200:
-                raise SystemExit(f"a wrong answer: {answer.status}")
-            times.append(time.perf_counter() - began)
-
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(in_flight):
-            tasks.create_task(asker())
-    seconds = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    upstream.close()
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    centiles = statistics.quantiles(times, n=100)
-    return Load(requests / seconds, centiles[49], centiles[98], cpu / requests)
-
-
-def show(name: str, measured: Load, cpu: float) -> None:
-    print(
-        f"{name:20} {measured.rate:7.0f} requests/s"
-        f"   p50 {measured.p50 * 1e3:6.2f} ms   p99 {measured.p99 * 1e3:6.2f} ms"
-        f"   CPU/request: server {cpu * 1e6:6.1f} us, client {measured.own_cpu * 1e6:6.1f} us"
-    )
+    name: str
+    load: Load
+    cpu: float
+    """Seconds per request."""
+    memory: float
+    """MB."""
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--requests", type=int, default=20_000)
-    options.add_argument("--in-flight", type=int, default=64)
-    options.add_argument("--journal", action="store_true", help="journal every answer")
-    chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        engine = Process.start(mock_engine)
-        path = Path(folder, "answers.jsonl") if chosen.journal else None
-        through = Process.start(gateway, engine.port, path)
-        try:
-            compare(engine, through, chosen.requests, chosen.in_flight)
-        finally:
-            through.stop()
-            engine.stop()
+    given = _arguments()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        engine = _start(running, DIRECT, servers.mock_engine(given.chunks, given.interval), 0, Path(folder))
+        assert engine is not None
+        wanted = {name: command for name, command in GATEWAYS.items() if name in given.only}
+        if given.soak:
+            for name, command in wanted.items():
+                if server := _start(running, name, command, engine.port, Path(folder)):
+                    soak(name, server, given.soak)
+            return
+        started = {
+            name: server
+            for name, command in wanted.items()
+            if (server := _start(running, name, command, engine.port, Path(folder)))
+        }
+        compare({DIRECT: engine} | started, given)
 
 
-def compare(engine: Process, through: Process, requests: int, in_flight: int) -> None:
-    for server in (engine, through):
-        asyncio.run(load(server.port, 500, in_flight, 10_000_000))  # warm
-    cpus: list[float] = []
-    rates: list[float] = []
-    for name, server in (("direct", engine), ("through the gateway", through)):
-        before = server.cpu()
-        measured = asyncio.run(load(server.port, requests, in_flight, 0))
-        cpus.append((server.cpu() - before) / requests)
-        rates.append(measured.rate)
-        show(name, measured, cpus[-1])
-    print(f"gateway: {cpus[1] * 1e6:.1f} us of CPU per request, {cpus[1] / cpus[0]:.1f} times the mock engine's;")
-    print(f"requests/s: {rates[1] / rates[0]:.2f} of direct")
+def compare(running: Mapping[str, servers.Server], given: argparse.Namespace) -> None:
+    for in_flight in given.in_flight:
+        show(f"{in_flight} in flight", [_closed(one, running[one], in_flight, given.seconds, 0) for one in running])
+    if given.chunks:
+        for in_flight in given.in_flight:
+            title = f"{in_flight} streams of {given.chunks} chunks, {given.interval * 1e3:.0f} ms apart"
+            rows = [_closed(one, running[one], in_flight, given.seconds, given.chunks) for one in running]
+            show(title, rows, given.chunks)
+    show_added(running, given.rate, given.seconds)
+
+
+def show(title: str, rows: Sequence[Row], chunks: int = 0) -> None:
+    print(f"\n{title}")
+    print(
+        f"{'':14}{'requests/s':>12}{'CPU us/req':>12}{'p50 ms':>9}{'p99 ms':>9}{'RSS MB':>8}{'client CPU':>12}", end=""
+    )
+    print(f"{'CPU us/chunk':>14}" if chunks else "")
+    for row in rows:
+        load = row.load
+        print(f"{row.name:14}{load.rate:12.0f}{row.cpu * 1e6:12.1f}{load.p50 * 1e3:9.2f}{load.p99 * 1e3:9.2f}", end="")
+        print(f"{row.memory:8.0f}{load.client:12.0%}", end="")
+        print(f"{row.cpu * 1e6 / chunks:14.1f}" if chunks else "")
+    cost = {row.name: row.cpu for row in rows}
+    if ours := cost.get("ours"):
+        others = ", ".join(f"{name} {cpu / ours:.2f}" for name, cpu in cost.items() if name != "ours")
+        print(f"CPU per request over ours: {others}")
+
+
+def show_added(running: Mapping[str, servers.Server], rate: float, seconds: float) -> None:
+    print(f"\nadded at {rate:.0f} requests/s")
+    print(f"{'':14}{'p50 ms':>9}{'p99 ms':>9}{'CPU us/req':>12}")
+    straight: Load | None = None
+    for name, server in running.items():
+        if name == "litellm":
+            print(f"{name:14}left out: it does not reach this rate on one CPU")
+            continue
+        before = server.cpu
+        load = asyncio.run(paced(server.port, rate=rate, seconds=seconds))
+        straight = straight or load
+        p50, p99 = load.p50 - straight.p50, load.p99 - straight.p99
+        cpu = (server.cpu - before) / load.requests
+        note = f"  (itself {load.p50 * 1e3:.2f} and {load.p99 * 1e3:.2f})" if name == DIRECT else ""
+        print(f"{name:14}{p50 * 1e3:9.2f}{p99 * 1e3:9.2f}{cpu * 1e6:12.1f}{note}")
+
+
+def soak(name: str, server: servers.Server, requests: int) -> None:
+    """Memory after each tenth, and its slope over the second half."""
+    began, seen = time.monotonic(), list[float]()
+    for tenth in range(10):
+        asyncio.run(closed(server.port, in_flight=64, seconds=0, stream=False, requests=requests // 10))
+        seen.append(server.memory)
+        print(f"{name}: {(tenth + 1) * requests // 10} requests, {seen[-1]:.1f} MB, {time.monotonic() - began:.0f} s")
+    slope = (seen[9] - seen[4]) / (requests / 2) * 1e6
+    print(f"{name}: {slope:+.1f} MB per million requests over the second half")
+
+
+def _closed(name: str, server: servers.Server, in_flight: int, seconds: float, chunks: int) -> Row:
+    streaming = chunks > 0
+    asyncio.run(closed(server.port, in_flight=in_flight, seconds=0.5, stream=streaming))  # warm
+    before = server.cpu
+    load = asyncio.run(closed(server.port, in_flight=in_flight, seconds=seconds, stream=streaming))
+    return Row(name, load, (server.cpu - before) / load.requests, server.memory)
+
+
+def _start(running: ExitStack, name: str, command: servers.Command, engine: int, folder: Path) -> servers.Server | None:
+    own, port = folder / name, servers.free_port()
+    own.mkdir()
+    try:
+        line = command(port, engine, own)
+    except servers.Absent as absent:
+        print(f"{name} is left out, {absent}")
+        return None
+    return running.enter_context(servers.started(line, port, own / "log", patience=90))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--in-flight", type=int, nargs="+", default=[64], metavar="N", help="requests in flight (default: 64)")
+    add("--seconds", type=float, default=2.0, help="of each measurement (default: 2)")
+    add("--chunks", type=int, default=32, help="of each streamed answer; 0: no streams (default: 32)")
+    add("--interval", type=float, default=0.02, help="seconds between two chunks (default: 0.02)")
+    add("--rate", type=float, default=500.0, help="requests per second for the added times (default: 500)")
+    add("--soak", type=int, default=0, metavar="N", help="only watch the memory over so many requests")
+    add("--only", nargs="+", default=list(GATEWAYS), choices=list(GATEWAYS), help="these gateways (default: all)")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
