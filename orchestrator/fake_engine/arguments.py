@@ -49,6 +49,7 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
         help="rows with `question` and `answer`: a prompt that holds a question gets its answer, so a known "
         "score can be planted; of several questions the last one counts",
     )
+    add("--logprobs", action="store_true", help="give log-probabilities (without it asking for them is a 400)")
     add(
         "--wrong-rate",
         type=_share,

@@ -84,6 +84,7 @@ def _options(given: argparse.Namespace) -> Options:
             max_model_len=given.max_model_len,
             answer_overlong=given.answer_overlong,
         ),
+        logprobs=given.logprobs,
         processes=Processes(given.workers, given.detached_worker, given.ignore_sigterm, given.ignore_first_sigterm),
     )
 

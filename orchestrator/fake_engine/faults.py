@@ -152,6 +152,8 @@ class Options:
     startup: Startup = field(default_factory=Startup)
     faults: Faults = field(default_factory=Faults)
     lies: Lies = field(default_factory=Lies)
+    logprobs: bool = False
+    """Give log-probabilities where they are asked for; else refuse."""
     processes: Processes = field(default_factory=Processes)
 
 

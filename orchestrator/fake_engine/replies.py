@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from orchestrator.fake_engine.answers import Limits, Text
+from orchestrator.fake_engine.logprobs import chat_logprobs, text_logprobs
 
 Form = Literal["chat", "text", "generate"]
 FORMS: dict[str, Form] = {
@@ -39,10 +40,12 @@ class Asked:
     stream: bool = False
     stream_usage: bool = False
     """Whether the stream ends with a chunk that holds the usage."""
+    logprobs: int | None = None
+    """Candidates per token whose log-probabilities are wanted besides the token's own; None: not even that."""
 
 
-def read_request(form: Form, body: bytes, model: str) -> Asked:
-    """Read a request's body.
+def read_request(form: Form, body: bytes, model: str, *, logprobs: bool = False) -> Asked:
+    """Read a request's body; `logprobs`: it may ask for them.
 
     Raises: RequestError.
     """
@@ -53,7 +56,7 @@ def read_request(form: Form, body: bytes, model: str) -> Asked:
     if not isinstance(asked, dict):
         raise RequestError("the body is not a JSON object")
     try:
-        return _generate(asked) if form == "generate" else _openai(form, asked, model)
+        return _generate(asked) if form == "generate" else _openai(form, asked, model, logprobs)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RequestError(f"the request cannot be read: {error!r}") from error
 
@@ -81,7 +84,7 @@ def reply(done: Generated) -> dict[str, Any]:
             "prompt_tokens": done.prompt_tokens,
         }
     choices = [
-        {"index": index, "finish_reason": text.finish_reason, "logprobs": None}
+        {"index": index, "finish_reason": text.finish_reason, "logprobs": _logprobs(done.asked, text.tokens)}
         | _content(done.asked.form, "message", text.whole)
         for index, text in enumerate(done.texts)
     ]
@@ -94,8 +97,12 @@ def chunks(done: Generated) -> Iterator[tuple[bool, bytes]]:
     for index, text in enumerate(done.texts):
         if form == "chat":
             yield False, _event(head, index, {"delta": {"role": "assistant", "content": ""}})
+        offset = 0
         for token in text.tokens:
-            yield True, _event(head, index, _content(form, "delta", token))
+            logprobs = _logprobs(done.asked, [token], offset)
+            offset += len(token)
+            content = _content(form, "delta", token)
+            yield True, _event(head, index, content | {"logprobs": logprobs} if logprobs else content)
         last: dict[str, Any] = {"delta": {}} if form == "chat" else {"text": ""}
         yield False, _event(head, index, last, text.finish_reason)
     if done.asked.stream_usage:
@@ -123,10 +130,11 @@ def event(data: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
-def _openai(form: Form, asked: dict[str, Any], model: str) -> Asked:
+def _openai(form: Form, asked: dict[str, Any], model: str, logprobs: bool) -> Asked:
     if asked.get("model", model) != model:
         raise RequestError(f"the model {asked['model']!r} does not exist; this server has {model!r}", 404)
-    refused = [name for name in ("logprobs", "echo", "prompt_logprobs") if asked.get(name)]
+    options = ("echo", "prompt_logprobs") if logprobs else ("logprobs", "echo", "prompt_logprobs")
+    refused = [name for name in options if asked.get(name)]
     if refused:
         raise RequestError(f"a fake engine has no {', '.join(refused)}")
     most = asked.get("max_completion_tokens")
@@ -137,7 +145,22 @@ def _openai(form: Form, asked: dict[str, Any], model: str) -> Asked:
         copies=int(asked.get("n") or 1),
         stream=bool(asked.get("stream")),
         stream_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
+        logprobs=_candidates_wanted(form, asked),
     )
+
+
+def _candidates_wanted(form: Form, asked: dict[str, Any]) -> int | None:
+    wanted = asked.get("logprobs")
+    if form == "chat":
+        return int(asked.get("top_logprobs") or 0) if wanted else None
+    return None if wanted is None else int(wanted)
+
+
+def _logprobs(asked: Asked, tokens: Sequence[str], offset: int = 0) -> dict[str, Any] | None:
+    if asked.logprobs is None:
+        return None
+    chat = asked.form == "chat"
+    return chat_logprobs(tokens, asked.logprobs) if chat else text_logprobs(tokens, asked.logprobs, offset)
 
 
 def _generate(asked: dict[str, Any]) -> Asked:

@@ -75,7 +75,7 @@ class FakeEngine:
             return
         await self.loaded.wait()
         try:
-            asked = read_request(form, body, self._options.model)
+            asked = read_request(form, body, self._options.model, logprobs=self._options.logprobs)
             self._check_length(asked)
         except RequestError as error:
             _send(connection, error.status, error_body(str(error), error.status))
