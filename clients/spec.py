@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from clients.fidelity.spec import FidelitySpec
+
 
 class ProbeSpec(BaseModel):
     """One real generation before the evaluation, and again whenever the engine has been quiet for long."""
@@ -20,6 +22,8 @@ class ProbeSpec(BaseModel):
     """Seconds for one generation, at the start (where engines compile lazily) and during the job."""
     interval: float = Field(30.0, gt=0)
     """Seconds without any answer after which a generation checks that the engine still lives."""
+    fidelity: FidelitySpec = FidelitySpec()
+    """What is checked about the engine's answers before they are scored."""
 
 
 _QUESTION = frozenset({"model", "messages", "prompt", "inputs", "stream"})

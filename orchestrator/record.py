@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from clients.errors import ClientError
+from clients.fidelity.report import Fidelity
 from launchers.errors import LaunchError
 from orchestrator.errors import OrchestratorError
 from orchestrator.results import DatasetResult
@@ -116,6 +117,8 @@ class JobRecord(BaseModel):
     """GPUs, ports, processes, commands, versions."""
     probe: dict[str, Any] | None = None
     """What the real generation answered."""
+    fidelity: Fidelity | None = None
+    """What is known about the engine's answers: see docs/fidelity.md."""
     failure: Failure | None = None
     results: list[DatasetResult] = []
     gateway: dict[str, Any] = {}

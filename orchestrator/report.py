@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clients.fidelity import Fidelity
 from orchestrator.job_folder import JobFolder, replace_text
 from orchestrator.record import JobRecord
 from orchestrator.results import DatasetResult, Sample
@@ -27,6 +28,7 @@ def markdown(record: JobRecord, samples: Sequence[Sample]) -> str:
         *_scores(record.results),
         *_phases(record),
         *_served(record),
+        *_fidelity(record.fidelity),
         *_unanswered(samples),
         *_teardown(record),
     ]
@@ -88,6 +90,19 @@ def _served(record: JobRecord) -> list[str]:
     commands = [" ".join(replica["argv"]) for replica in record.resources["replicas"]]
     listing = "\n".join(commands) or str(record.resources["external"])
     return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {requests_line(record.gateway)}\n"]
+
+
+def _fidelity(checked: Fidelity | None) -> list[str]:
+    if checked is None:
+        return []
+    rows = [f"| {one.name} | {one.verdict} | {one.fact.replace('|', '/')} | {one.advice} |" for one in checked.findings]
+    return [
+        f"## Fidelity ({checked.seconds:.1f} s)\n",
+        "| check | verdict | fact | advice |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _unanswered(samples: Sequence[Sample]) -> list[str]:

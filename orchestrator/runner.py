@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from clients.errors import ClientError
+from clients.replica import Replica
 from launchers.environments import Environments
 from launchers.errors import LaunchError
 from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError, innermost
 from orchestrator.evaluation import EvaluatorRun
 from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.fidelity import prove_fidelity
 from orchestrator.history import History, View
 from orchestrator.job_folder import JobFolder
 from orchestrator.plan import target_of
@@ -110,7 +112,7 @@ class Runner:
         await serving.start()
 
         history.enter(State.PROBING, "asking for a real generation")
-        answer = await serving.probe()
+        answer = await serving.probe(self._prove)
         history.record.probe = {
             "prompt": self._spec.probe.prompt,
             "text": answer.text,
@@ -127,6 +129,11 @@ class Runner:
 
             await self._evaluate(url, release)
             guard.cancel()
+
+    async def _prove(self, replica: Replica) -> None:
+        """Nothing else talks to the engine yet: the evaluator waits in the gateway."""
+        engine = self._serving.allocation.engine
+        await prove_fidelity(self._spec.probe.fidelity, self._spec.serve, engine, replica, self.history)
 
     async def _start_evaluator(self, index: int, url: str) -> None:
         """The first one starts with the engine: its imports take as long as the engine's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from clients.fidelity import FidelitySpec
 from clients.spec import ProbeSpec
 from launchers.spec import ServeSpec
 from orchestrator.spec import EvaluateSpec, Generation, JobSpec
@@ -13,6 +14,7 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The job", JobSpec),
     ("`serve`: what to start", ServeSpec),
     ("`probe`: the real generation", ProbeSpec),
+    ("`probe.fidelity`: what is checked about its answers", FidelitySpec),
     ("`evaluate[]`: one evaluator", EvaluateSpec),
     ("`evaluate[].generation`: how the model is asked", Generation),
 )

@@ -101,4 +101,4 @@ def _json(content: bytes) -> Any:
 def _excerpt(body: Any, text: str) -> str:
     found = body.get("error") or body.get("detail") or body.get("message") if isinstance(body, dict) else None
     found = found.get("message") if isinstance(found, dict) else found
-    return (found if isinstance(found, str) else text)[:_EXCERPT]
+    return " ".join((found if isinstance(found, str) else text).split())[:_EXCERPT]

@@ -37,12 +37,18 @@ def cli(tmp_path: Path, evaluator_environments: Path) -> Iterator[Cli]:
 
 @pytest.fixture
 def write_job(tmp_path: Path) -> Callable[..., Path]:
-    """Write a job on the fake engine: its arguments, then changes to `serve`, `probe`, `evaluate` and the rest."""
+    """Write a job on the fake engine: its arguments, then changes to `serve`, `probe`, `evaluate` and the rest.
 
-    def write(*engine: str, serve: dict[str, Any] | None = None, **changes: Any) -> Path:
+    The fidelity probe is off unless `probe` says otherwise: faults are planted by the number of the request.
+    """
+
+    def write(
+        *engine: str, serve: dict[str, Any] | None = None, probe: dict[str, Any] | None = None, **changes: Any
+    ) -> Path:
         document = {
             "serve": {"engine": "custom", "model": "fake", "command": [*FAKE, *engine], **(serve or {})},
             "evaluate": [{"evaluator": "straight", "datasets": [str(ROWS)], "limit": 20, "concurrency": 4}],
+            "probe": {"fidelity": {"enabled": False}, **(probe or {})},
             **changes,
         }
         path = tmp_path / "job.yaml"
