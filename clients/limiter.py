@@ -15,7 +15,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 OVERLOAD = frozenset({"http_429", "http_503", "timeout"})
@@ -68,23 +68,20 @@ class _Climb:
     rest: int = 0
 
 
-@dataclass
 class Limiter:
     """`limit` requests may be in flight; at first `start`, never more than `most` nor less than `least`."""
 
-    start: int
-    most: int = MOST
-    least: int = 1
-    limit: int = field(init=False)
-    changed: Callable[[], None] = field(init=False, default=lambda: None, repr=False)
-    """Called when the limit has grown."""
-
-    def __post_init__(self) -> None:
-        self.limit = self.start = min(self.start, self.most)
+    def __init__(self, start: int, *, most: int = MOST, least: int = 1) -> None:
+        self.limit = min(start, most)
+        self.most = most
+        self.least = least
+        self.changed: Callable[[], None] = _nobody
+        """Called when the limit has grown."""
         self._born = time.monotonic()
         self._history: deque[tuple[float, int, str]] = deque([(0.0, self.limit, "start")], maxlen=_HISTORY)
         self._doubling = True
         self._full = False
+        self._sent_before = 0
         self._gauges = _Gauges()
         self._climb = _Climb()
         self._rate = 0.0
@@ -94,8 +91,9 @@ class Limiter:
     def finished(self, seconds: float, cause: str, *, saturated: bool) -> None:
         """An attempt has ended after `seconds`; `cause` is empty for an answer, `saturated`: requests are held."""
         self._full = saturated
+        self._sent_before -= 1
         if cause in OVERLOAD:
-            if self._round.skip + self._round.wanted > self._round.done > 0 or self.limit == self.start:
+            if self._sent_before < 0:
                 self._overloaded(cause)
         elif not cause and self._counted(seconds, saturated):
             self._judge_round()
@@ -125,6 +123,7 @@ class Limiter:
     def _overloaded(self, cause: str) -> None:
         self._doubling = False
         self._climb = _Climb()
+        self._sent_before = self.limit  # what they meet says nothing of the new limit
         self._set(int(self.limit * _CUT), f"overload: {cause}")
 
     def _counted(self, seconds: float, saturated: bool) -> bool:
@@ -207,3 +206,7 @@ class Limiter:
 
     def _new_round(self) -> _Round:
         return _Round(skip=self.limit, wanted=max(2 * self.limit, 32), began=time.monotonic())
+
+
+def _nobody() -> None:
+    """No pool listens."""
