@@ -17,6 +17,7 @@ from clients.answers import CHAT, COMPLETIONS, GENERATE
 from clients.connection import Headers
 from clients.errors import JournalError, NoReplica
 from clients.forward import Attempts, Forwarder
+from clients.honesty import Honesty
 from clients.inbound import Visit, listening
 from clients.journal import Journal
 from clients.ledger import Failure, Ledger
@@ -45,7 +46,8 @@ class Gateway:
     Requests wait while no replica of `pool` is ready, until the pool is closed. `request_timeout` is in
     seconds without a single byte from the engine; `attempts` how often a request is sent at most; `backoff`
     the seconds before the second attempt. Every answer is in the `journal` before it is passed on, and gives a row of
-    `records`; `rules` are what is changed on the wire (default: `Rules()`).
+    `records`; `rules` are what is changed on the wire (default: `Rules()`). `/metrics` shows `honesty`, which the
+    caller keeps watching.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Gateway:
         backoff: float = 0.25,
         rules: Rules | None = None,
         records: RequestRecords | None = None,
+        honesty: Honesty | None = None,
     ) -> None:
         self.pool = pool
         self.ledger = ledger
@@ -73,7 +76,7 @@ class Gateway:
             "/v1/models": lambda: (200, b"application/json", models_page(served_model, created)),
             "/health": self._health,
             "/replicas": lambda: (200, b"application/json", replicas_page(pool)),
-            "/metrics": lambda: (200, b"text/plain; version=0.0.4", metrics_page(ledger, pool)),
+            "/metrics": lambda: (200, b"text/plain; version=0.0.4", metrics_page(ledger, pool, honesty)),
         }
 
     @asynccontextmanager

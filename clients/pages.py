@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import orjson
 
+from clients.honesty import Honesty
 from clients.ledger import Ledger
 from clients.pool import Pool
 from clients.replica import Replica
@@ -20,13 +21,22 @@ def models_page(served_model: str, created: int) -> bytes:
 
 
 def replicas_page(pool: Pool) -> bytes:
-    """`GET /replicas`: state of each replica; `quiet_seconds` since its last byte, null before the first."""
-    return orjson.dumps({"replicas": [_replica(replica) for replica in pool.replicas], "requests_held": pool.waiting})
+    """`GET /replicas`: state of each replica; `quiet_seconds` since its last byte, null before the first.
+
+    `limit` is how many requests may be in flight over all of them, null when that is not limited.
+    """
+    page = {
+        "replicas": [_replica(replica) for replica in pool.replicas],
+        "requests_held": pool.waiting,
+        "in_flight": pool.in_flight,
+        "limit": pool.limiter.limit if pool.limiter else None,
+    }
+    return orjson.dumps(page)
 
 
-def metrics_page(ledger: Ledger, pool: Pool) -> bytes:
-    """`GET /metrics`: the ledger and the pool in Prometheus' text format."""
-    return ("\n".join(_metrics(ledger, pool)) + "\n").encode()
+def metrics_page(ledger: Ledger, pool: Pool, honesty: Honesty | None = None) -> bytes:
+    """`GET /metrics`: the ledger, the pool and the gateway's own honesty in Prometheus' text format."""
+    return ("\n".join([*_metrics(ledger, pool), *_honesty(honesty)]) + "\n").encode()
 
 
 def _replica(replica: Replica) -> dict[str, object]:
@@ -39,6 +49,10 @@ def _replica(replica: Replica) -> dict[str, object]:
         "reason": replica.reason,
         "in_flight": replica.in_flight,
         "served": replica.served,
+        "breaker": replica.breaker.state,
+        "trips": replica.breaker.trips,
+        "restarts": replica.restarts,
+        "last_error": replica.last_error,
         "quiet_seconds": round(quiet, 3) if math.isfinite(quiet) else None,
     }
 
@@ -69,3 +83,24 @@ def _metrics(ledger: Ledger, pool: Pool) -> Iterator[str]:
     for replica in pool.replicas:
         labels = f'replica="{replica.name}",state="{replica.state}"'
         yield f"gateway_replica_in_flight{{{labels}}} {replica.in_flight}"
+    yield "# TYPE gateway_replica_breaker_open gauge"
+    for replica in pool.replicas:
+        yield f'gateway_replica_breaker_open{{replica="{replica.name}"}} {int(replica.breaker.state != "closed")}'
+    yield "# TYPE gateway_replica_restarts_total counter"
+    for replica in pool.replicas:
+        yield f'gateway_replica_restarts_total{{replica="{replica.name}"}} {replica.restarts}'
+    if pool.limiter:
+        yield "# TYPE gateway_limit gauge"
+        yield f"gateway_limit {pool.limiter.limit}"
+
+
+def _honesty(honesty: Honesty | None) -> Iterator[str]:
+    if honesty is None:
+        return
+    yield "# TYPE gateway_event_loop_lag_seconds gauge"
+    yield f'gateway_event_loop_lag_seconds{{quantile="0.5"}} {honesty.lag(0.5)}'
+    yield f'gateway_event_loop_lag_seconds{{quantile="0.99"}} {honesty.lag(0.99)}'
+    yield "# TYPE gateway_client_limited gauge"
+    yield f"gateway_client_limited {int(honesty.client_limited)}"
+    yield "# TYPE gateway_cpu gauge"
+    yield f"gateway_cpu {honesty.snapshot()['cpu']}"

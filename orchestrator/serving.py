@@ -106,6 +106,7 @@ class Serving:
             kept,
             served_model=self.spec.served_name,
             request_timeout=self.probe_spec.timeout,
+            honesty=self.honesty,
         )
         host = self.spec.host if self.spec.replicas > 1 else "127.0.0.1"
         return await self._gateway.enter_async_context(gateway.serving(host, self.allocation.gateway_port))
