@@ -9,7 +9,7 @@ import typer
 
 from clients.errors import ClientError
 from launchers.errors import LaunchError
-from orchestrator.cli import environments, jobs, journal, probing, serving
+from orchestrator.cli import chat, environments, jobs, journal, probing, serving, top
 from orchestrator.cli.output import Exit, exit_code_of, print_error
 from orchestrator.errors import OrchestratorError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 jobs.register(app)
 serving.register(app)
 probing.register(app)
+top.register(app)
+chat.register(app)
 environments.register(app)
 journal.register(app)
 

@@ -44,9 +44,9 @@ def probe(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
     """Ask a running server for a real generation; exit code 1 when none comes back, or a check finds it unfit."""
-    base = _base(url)
+    base = base_url(url)
     began = time.monotonic()
-    name = model or asyncio.run(_listed(base))
+    name = model or asyncio.run(listed_model(base))
     answer = asyncio.run(generate(base, model=name, prompt=prompt, max_tokens=max_tokens, timeout=timeout))
     shown = _shown(base, name, prompt, answer, time.monotonic() - began)
     document = {"url": base, "model": name, **asdict(answer)}
@@ -59,15 +59,16 @@ def probe(
         raise typer.Exit(Exit.FAILED)
 
 
-def _base(url: str) -> str:
+def base_url(url: str) -> str:
+    """`url` without a trailing slash and `/v1`. Raises: typer.BadParameter when it is none."""
     parts = urlsplit(url if "//" in url else f"http://{url}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise typer.BadParameter(f"{url!r} is not of the form http://host:port")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
-async def _listed(base: str) -> str:
-    """The first model that the server lists."""
+async def listed_model(base: str) -> str:
+    """The first model that the server at `base` lists. Raises: ProbeFailed."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         try:
             answer = await client.get(f"{base}/v1/models")
