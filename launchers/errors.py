@@ -7,6 +7,8 @@
     ├── GpuUnavailable           fewer GPUs than asked for, or the named ones are leased
     ├── EngineMissing            the engine's environment is not installed
     ├── InstallFailed            an isolated environment could not be built
+    ├── CompressorMissing        the compression tool is not installed
+    ├── CompressFailed           the compression tool did not leave a whole model behind
     ├── StartFailed              the process could not be started at all
     └── EngineFailed             the engine exited or its log says that it never will be ready
 
@@ -15,6 +17,8 @@ that says what to do next.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class LaunchError(Exception):
@@ -64,6 +68,23 @@ class InstallFailed(LaunchError):
     """An isolated environment could not be built."""
 
     code = "install_failed"
+
+
+class CompressorMissing(LaunchError):
+    """The compression tool is not installed here."""
+
+    code = "compressor_missing"
+
+
+class CompressFailed(LaunchError):
+    """The compression tool did not leave a whole model behind; `log` and `command` tell more when there are any."""
+
+    code = "compress_failed"
+
+    def __init__(self, message: str, *, hint: str = "", log: Path | None = None, command: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.log = log
+        self.command = command
 
 
 class StartFailed(LaunchError):

@@ -89,6 +89,11 @@ def allocate(spec: ServeSpec, leases: Leases, folder: Path) -> Allocation:
     )
 
 
+def require_engine(spec: ServeSpec, settings: Settings) -> None:
+    """Nothing when the engine can be started here. Raises: EngineMissing."""
+    _environment(get_engine(spec.engine), settings)
+
+
 def _environment(engine: Engine, settings: Settings) -> Environment | None:
     if engine.recipe is None:
         return None

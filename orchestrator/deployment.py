@@ -14,9 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from clients.errors import ClientError
 from clients.spec import ProbeSpec
+from launchers.compress.spec import CompressSpec
 from launchers.errors import LaunchError
 from launchers.spec import ServeSpec
-from orchestrator.errors import DeploymentError, innermost
+from orchestrator.allocation import require_engine
+from orchestrator.compressing import make
+from orchestrator.errors import DeploymentError, JobTimeout, innermost
 from orchestrator.job_folder import is_owned, own, owner_of, replace_text
 from orchestrator.record import Failure, Teardown, failure_of, now
 from orchestrator.serving import Serving
@@ -31,9 +34,10 @@ class DeploymentRecord(BaseModel):
 
     name: str
     state: str = "starting"
-    """`starting`, `probing`, `ready`, `stopping`, then `stopped` or `failed`."""
+    """`compressing`, `starting`, `probing`, `ready`, `stopping`, then `stopped` or `failed`."""
     serve: ServeSpec
     probe: ProbeSpec
+    compress: CompressSpec | None = None
     url: str | None = None
     """Where clients find the model: the engine with one replica, the gateway with several."""
     gateway_url: str | None = None
@@ -106,7 +110,9 @@ def find_deployment(name: str, settings: Settings) -> DeploymentFolder:
     return folder
 
 
-def new_deployment(name: str, serve: ServeSpec, probe: ProbeSpec, settings: Settings) -> DeploymentFolder:
+def new_deployment(
+    name: str, serve: ServeSpec, probe: ProbeSpec, settings: Settings, compress: CompressSpec | None = None
+) -> DeploymentFolder:
     """A folder for a deployment that is about to start; a dead one of the same name is replaced.
 
     Raises: DeploymentError when the name is not a plain word, or a deployment of it is alive.
@@ -119,7 +125,7 @@ def new_deployment(name: str, serve: ServeSpec, probe: ProbeSpec, settings: Sett
     (folder.path / "logs").mkdir(parents=True, exist_ok=True)
     for log in (folder.path / "logs").iterdir():
         log.unlink()
-    folder.write(DeploymentRecord(name=name, serve=serve, probe=probe, created_at=now()))
+    folder.write(DeploymentRecord(name=name, serve=serve, probe=probe, compress=compress, created_at=now()))
     return folder
 
 
@@ -133,6 +139,7 @@ class Deployment:
         self.record = record.model_copy(update={"pid": os.getpid(), "mark": f"up-{record.name}-{os.getpid()}"})
         self._folder = folder
         self._watcher = watcher
+        self._settings = settings
         self._serving = Serving(
             record.serve,
             record.probe,
@@ -168,9 +175,10 @@ class Deployment:
             self._work.cancel()
 
     async def _serve(self, ready: Callable[[DeploymentRecord], None]) -> None:
+        made = await self._compress(self.record.compress) if self.record.compress else {}
         allocation = self._serving.allocate()
-        self.record.resources = allocation.describe()
-        self.record.gateway_url = await self._serving.open_gateway(journal=None)
+        self.record.resources = {**allocation.describe(), **made}
+        self.record.gateway_url = await self._serving.open_gateway()
         first = self.record.resources["replicas"][0] if self.record.serve.replicas == 1 else None
         self.record.url = f"http://{first['host']}:{first['port']}" if first else self.record.gateway_url
         self._enter("starting")
@@ -181,11 +189,19 @@ class Deployment:
         ready(self.record)
         await self._serving.guard()
 
+    async def _compress(self, spec: CompressSpec) -> dict[str, Any]:
+        serving, settings = self._serving, self._settings
+        require_engine(serving.spec, settings)
+        self._enter("compressing")
+        log = self._folder.path / "logs" / "compress.log"
+        made, serving.spec = await make(spec, serving.spec, settings, owner=self.record.mark, log=log, tell=self._tell)
+        return {"compress": made}
+
     def _failure(self, work: asyncio.Task[None]) -> Failure | None:
         if work.cancelled():
             return None
         error = innermost(work.exception() or DeploymentError("every replica ended"))
-        if not isinstance(error, LaunchError | ClientError | DeploymentError):
+        if not isinstance(error, LaunchError | ClientError | DeploymentError | JobTimeout):
             raise error
         failure = failure_of(error)
         server = next(iter(self._serving.servers.values()), None)

@@ -39,6 +39,7 @@ class History:
         self._view = view
         self._seq = folder.events()
         self._entered = time.monotonic()
+        self._phase = record.state.value
 
     def enter(self, state: State, message: str, *, code: str | None = None) -> None:
         """Go to another state; the time spent in the one before is added to its phase."""
@@ -46,10 +47,17 @@ class History:
             raise RuntimeError(f"job {self.record.id} is {self.record.state}: a terminal state never changes")
         self._leave()
         self.record.state = state
+        self._phase = state.value
         if state.terminal:
             self.record.finished_at = now()
         self._event("state", state.value, message, code, {})
         self._folder.write(self.record)
+
+    def phase(self, name: str, message: str) -> None:
+        """A part of the current state that has a time of its own, until the next phase or state."""
+        self._leave()
+        self._phase = name
+        self.note(name, message)
 
     def note(self, phase: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         """A step within the current state."""
@@ -76,8 +84,8 @@ class History:
     def _leave(self) -> None:
         moment = time.monotonic()
         if self.record.state is not State.QUEUED:
-            spent = self.record.times.get(self.record.state.value, 0.0) + moment - self._entered
-            self.record.times = {**self.record.times, self.record.state.value: round(spent, 3)}
+            spent = self.record.times.get(self._phase, 0.0) + moment - self._entered
+            self.record.times = {**self.record.times, self._phase: round(spent, 3)}
         self._entered = moment
 
     def _event(self, kind: str, phase: str, message: str, code: str | None, data: dict[str, Any]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from clients.spec import ProbeSpec
+from launchers.compress.spec import CompressSpec
 from launchers.spec import ServeSpec
 from orchestrator.errors import BadSpec, FieldError
 from orchestrator.job_folder import JobFolder
@@ -27,27 +29,38 @@ def read_job(path: Path, settings: Settings) -> tuple[JobSpec, Path]:
         raise BadSpec([FieldError("", message)], source=str(path))
     spec, errors = load_spec(path)
     base = path.resolve().parent
-    spec = spec.model_copy(update={"serve": located(spec.serve, base)})
+    compress = located_compress(spec.compress, base) if spec.compress else None
+    spec = spec.model_copy(update={"serve": located(spec.serve, base), "compress": compress})
     _raise_all(errors, check_job(spec, base, settings), source=str(path))
     return spec, base
 
 
-def read_serve(values: Mapping[str, object], spec_file: Path | None, settings: Settings) -> tuple[ServeSpec, ProbeSpec]:
-    """The `serve` part from flags over the one in `spec_file`, and how to probe it.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `up` serves."""
+
+    serve: ServeSpec
+    probe: ProbeSpec
+    compress: CompressSpec | None
+
+
+def read_serve(values: Mapping[str, object], spec_file: Path | None, settings: Settings) -> Wanted:
+    """The `serve` part from flags over the one in `spec_file`, how to probe it, what to make of the model first.
 
     Raises: BadSpec with every error.
     """
     if spec_file is None:
         serve, errors = parse_serve(values, source="the command line")
-        probe, base = ProbeSpec(), Path.cwd()
+        probe, compress, base = ProbeSpec(), None, Path.cwd()
     else:
         job, errors = load_spec(spec_file)
         given = job.serve.model_dump(exclude_unset=True)
         serve, more = parse_serve({**given, **values}, source=str(spec_file))
         errors, probe, base = [*errors, *more], job.probe, spec_file.resolve().parent
+        compress = located_compress(job.compress, base) if job.compress else None
     serve = located(serve, base)
-    _raise_all(errors, check_serve(serve, settings), source=str(spec_file or "the command line"))
-    return serve, probe
+    _raise_all(errors, check_serve(serve, settings, compress), source=str(spec_file or "the command line"))
+    return Wanted(serve, probe, compress)
 
 
 def new_job(spec: JobSpec, settings: Settings, *, resume: str | None = None) -> tuple[JobFolder, JobRecord]:
@@ -76,13 +89,22 @@ def new_job(spec: JobSpec, settings: Settings, *, resume: str | None = None) -> 
 
 def located(serve: ServeSpec, base: Path) -> ServeSpec:
     """Paths of the spec made absolute: looked up from the spec's folder, then from the current one."""
-    if serve.model is None:
-        return serve
-    written = Path(serve.model).expanduser()
-    for candidate in (base / written, Path.cwd() / written):
-        if candidate.exists():
-            return serve.model_copy(update={"model": str(candidate.resolve())})
-    return serve
+    return serve.model_copy(update={"model": _found(serve.model, base)}) if serve.model else serve
+
+
+def located_compress(compress: CompressSpec, base: Path) -> CompressSpec:
+    """As `located`, for the files that a compression reads."""
+    changes: dict[str, object] = {"config": _found(compress.config, base)} if compress.config else {}
+    if (texts := compress.calibration) and texts.path:
+        changes["calibration"] = texts.model_copy(update={"path": _found(texts.path, base)})
+    return compress.model_copy(update=changes)
+
+
+def _found(written: str, base: Path) -> str:
+    """The absolute path of what is there, else the text as it stands."""
+    path = Path(written).expanduser()
+    places = (base / path, Path.cwd() / path)
+    return next((str(place.resolve()) for place in places if place.exists()), written)
 
 
 def _journal_of(job: str, settings: Settings) -> Path:

@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from launchers.compress.spec import CompressSpec
 from launchers.environments import Environments
 from launchers.spec import ServeSpec
 from orchestrator.allocation import Allocation, allocate
+from orchestrator.compressing import plan as plan_compression
 from orchestrator.errors import EvaluatorMissing
 from orchestrator.evaluators.base import Target
 from orchestrator.evaluators.registry import get_evaluator
@@ -16,14 +18,18 @@ from orchestrator.leases import Leases
 from orchestrator.settings import Settings
 from orchestrator.spec.models import EvaluateSpec, JobSpec
 
+MOST_WORKERS = 512
+"""Requests that an evaluator has under way at most when it need not know the engine's limit."""
 
-def plan_serve(spec: ServeSpec, settings: Settings) -> dict[str, Any]:
+
+def plan_serve(spec: ServeSpec, settings: Settings, compress: CompressSpec | None = None) -> dict[str, Any]:
     """Commands, variables, ports and GPUs of the servers; leased for a moment and given back.
 
-    Raises: EngineMissing, GpuUnavailable, PortInUse, ForeignServer.
+    Raises: EngineMissing, GpuUnavailable, PortInUse, ForeignServer, CompressorMissing.
     """
+    made, served = _plan_compression(spec, compress, settings)
     with Leases(settings, "dry-run") as leases:
-        return allocate(spec, leases, settings.jobs / "JOB").describe()
+        return {**allocate(served, leases, settings.jobs / "JOB").describe(), **made}
 
 
 def plan_job(spec: JobSpec, base: Path, settings: Settings) -> dict[str, Any]:
@@ -31,17 +37,28 @@ def plan_job(spec: JobSpec, base: Path, settings: Settings) -> dict[str, Any]:
 
     Raises: as `plan_serve`, and EvaluatorMissing.
     """
+    made, served = _plan_compression(spec.serve, spec.compress, settings)
     with Leases(settings, "dry-run") as leases:
-        allocation = allocate(spec.serve, leases, settings.jobs / "JOB")
+        allocation = allocate(served, leases, settings.jobs / "JOB")
         evaluators = [_plan_evaluator(evaluate, spec, base, allocation, settings) for evaluate in spec.evaluate]
-        return {**allocation.describe(), "evaluators": evaluators}
+        return {**allocation.describe(), **made, "evaluators": evaluators}
 
 
 def target_of(evaluate: EvaluateSpec, serve: ServeSpec, allocation: Allocation, url: str) -> Target:
     """What an evaluator talks to: the gateway at `url` (without `/v1`), and how hard."""
-    automatic = (serve.max_concurrency or allocation.engine.concurrency) * serve.replicas
-    concurrency = automatic if evaluate.concurrency == "auto" else evaluate.concurrency
+    # With `auto` the gateway finds how many the engine is given at once: enough must wait there for it to choose from.
+    suits = (serve.max_concurrency or allocation.engine.concurrency) * serve.replicas
+    concurrency = min(4 * suits, MOST_WORKERS) if evaluate.concurrency == "auto" else evaluate.concurrency
     return Target(f"{url}/v1", serve.served_name, concurrency)
+
+
+def _plan_compression(
+    serve: ServeSpec, compress: CompressSpec | None, settings: Settings
+) -> tuple[dict[str, Any], ServeSpec]:
+    if compress is None:
+        return {}, serve
+    made, served = plan_compression(compress, serve, settings)
+    return {"compress": made}, served
 
 
 def _plan_evaluator(

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from clients.errors import ClientError
 from clients.fidelity.report import Fidelity
-from launchers.errors import LaunchError
+from launchers.errors import CompressFailed, LaunchError
+from launchers.server import tail_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.results import DatasetResult
 
@@ -138,4 +139,8 @@ def now() -> str:
 
 def failure_of(error: LaunchError | ClientError | OrchestratorError) -> Failure:
     """The failure that an error of ours is."""
-    return Failure(code=error.code, message=error.message, hint=error.hint)
+    failure = Failure(code=error.code, message=error.message, hint=error.hint)
+    if isinstance(error, CompressFailed) and error.log:
+        told = {"log": str(error.log), "log_tail": tail_of(error.log), "command": error.command}
+        return failure.model_copy(update=told)
+    return failure

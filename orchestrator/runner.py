@@ -15,8 +15,11 @@ from typing import Any
 
 from clients.errors import ClientError
 from clients.replica import Replica
+from launchers.compress.spec import CompressSpec
 from launchers.environments import Environments
 from launchers.errors import LaunchError
+from orchestrator.allocation import require_engine
+from orchestrator.compressing import make
 from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError, innermost
 from orchestrator.evaluation import EvaluatorRun
 from orchestrator.evaluators.registry import get_evaluator
@@ -43,7 +46,16 @@ class Runner:
         self._spec = spec
         self._base = base
         self._settings = settings
-        self._serving = Serving(spec.serve, spec.probe, settings, owner=folder.id, folder=folder.path, tell=self._tell)
+        self._serving = Serving(
+            spec.serve,
+            spec.probe,
+            settings,
+            owner=folder.id,
+            folder=folder.path,
+            tell=self._tell,
+            gateway=spec.gateway,
+            adaptive=any(evaluate.concurrency == "auto" for evaluate in spec.evaluate),
+        )
         self._evaluators: list[EvaluatorRun] = []
         self._samples: list[Sample] = []
         self._work: asyncio.Task[None] | None = None
@@ -102,9 +114,10 @@ class Runner:
     async def _sequence(self) -> None:
         history, serving = self.history, self._serving
         history.enter(State.ALLOCATING, "leasing GPUs and ports")
+        made = await self._compress(self._spec.compress) if self._spec.compress else {}
         allocation = serving.allocate()
-        history.record.resources = allocation.describe()
-        url = await serving.open_gateway(self._folder.journal)
+        history.record.resources = {**allocation.describe(), **made}
+        url = await serving.open_gateway(journal=self._folder.journal, records=self._folder.requests)
         history.note("allocating", f"gateway listens on {url}", {"url": url})
         await self._start_evaluator(0, url)
 
@@ -129,6 +142,18 @@ class Runner:
 
             await self._evaluate(url, release)
             guard.cancel()
+
+    async def _compress(self, spec: CompressSpec) -> dict[str, Any]:
+        """From here on the produced model is the one that is served; what the record tells of it."""
+        serving = self._serving
+        require_engine(serving.spec, self._settings)
+        self.history.phase("compressing", f"making the model to serve with {spec.tool}")
+        log = self._folder.log("compress")
+        made, serving.spec = await make(
+            spec, serving.spec, self._settings, owner=self._folder.id, log=log, tell=self._tell
+        )
+        self.history.phase(State.ALLOCATING.value, "leasing GPUs and ports")
+        return {"compress": made}
 
     async def _prove(self, replica: Replica) -> None:
         """Nothing else talks to the engine yet: the evaluator waits in the gateway."""
@@ -186,7 +211,7 @@ class Runner:
         if record.state is State.QUEUED:
             self.history.enter(State.ALLOCATING, "nothing was started")
         self.history.enter(State.STOPPING, "stopping everything that was started")
-        record.gateway = self._serving.ledger.snapshot()
+        record.gateway = self._serving.observed()
         await asyncio.gather(*(run.stop() for run in self._evaluators))
         record.teardown = await self._serving.stop()
 

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """First port that may be leased; below the kernel's ephemeral range."""
     last_port: Annotated[int, Field(ge=1024, le=32767)] = 19999
     """Last port that may be leased."""
+    llama_cpp: Path | None = None
+    """Folder of a built llama.cpp: what `compress` needs for schemes and models that our own conversion has not."""
     allow_trust_remote_code: bool = False
     """Whether a spec may set `trust_remote_code`."""
 
@@ -76,6 +78,11 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """Folder with one folder per job."""
         return self.root / "jobs"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models that were made by compressing others."""
+        return self.root / "models"
 
     @property
     def deployments(self) -> Path:

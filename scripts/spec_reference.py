@@ -7,12 +7,15 @@ from pydantic.fields import FieldInfo
 
 from clients.fidelity import FidelitySpec
 from clients.spec import ProbeSpec
+from launchers.compress.spec import CalibrationSpec, CompressSpec
 from launchers.spec import ServeSpec
 from orchestrator.spec import EvaluateSpec, Generation, JobSpec
 
 PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The job", JobSpec),
     ("`serve`: what to start", ServeSpec),
+    ("`compress`: what to make of the model first", CompressSpec),
+    ("`compress.calibration`: the texts to calibrate on", CalibrationSpec),
     ("`probe`: the real generation", ProbeSpec),
     ("`probe.fidelity`: what is checked about its answers", FidelitySpec),
     ("`evaluate[]`: one evaluator", EvaluateSpec),

@@ -7,12 +7,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from launchers.compress.registry import own_recipes
 from launchers.environments import Environments, Recipe
 from launchers.errors import SpecRefused
 from launchers.gpus import discover
@@ -37,15 +39,22 @@ def register(app: typer.Typer) -> None:
 def install(
     names: Annotated[list[str], typer.Argument(help="Engines or evaluators.", show_default=False)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be installed.")] = False,
+    python: Annotated[
+        Path | None,
+        typer.Option(help="Install nothing: use the environment of this interpreter, which has the engine."),
+    ] = None,
 ) -> None:
     """Install engines or evaluators, each into an isolated environment; what is there already is reused."""
     settings = Settings.load()
     recipes = [_recipe(name) for name in names]
     if dry_run:
         for recipe in recipes:
-            here = Environments(settings.environments).find(recipe) is not None
-            what = "is installed" if here else f"would be installed: {recipe.size}, {recipe.time}"
-            stdout().print(f"{recipe.name} {what} ({recipe.requirements})", highlight=False)
+            stdout().print(_would_install(recipe, settings), highlight=False)
+        return
+    if python:
+        for recipe in recipes:
+            adopted = Environments(settings.environments).adopt(recipe, python)
+            stdout().print(f"{recipe.name} {adopted.version or ''} is used from {adopted.python}", highlight=False)
         return
     install_all(recipes, settings)
 
@@ -87,12 +96,22 @@ def install_all(recipes: Sequence[Recipe], settings: Settings) -> None:
         log = logs / f"install-{recipe.name}.log"
         if environments.find(recipe) is None:
             view.step(recipe.name, f"{recipe.size}, {recipe.time}; log: {log}")
+            if recipe.note:
+                view.step(recipe.name, recipe.note)
         built = environments.install(recipe, report=lambda line: view.step(recipe.name, line), log=log)
         view.step(recipe.name, f"ready: {built.folder}")
 
     with InstallView(stderr()) as view, ThreadPoolExecutor(len(recipes)) as pool:
         for outcome in [pool.submit(one, recipe) for recipe in recipes]:
             outcome.result()
+
+
+def _would_install(recipe: Recipe, settings: Settings) -> str:
+    if Environments(settings.environments).find(recipe) is not None:
+        return f"{recipe.name} is installed ({recipe.requirements or 'an environment of your own'})"
+    what = "would be installed" if recipe.requirements else "cannot be installed by itself"
+    told = "; ".join(filter(None, (f"{recipe.size}, {recipe.time}", recipe.note, recipe.by_hand)))
+    return f"{recipe.name} {what}: {told} ({recipe.requirements or 'by hand'})"
 
 
 def _recipe(name: str) -> Recipe:
@@ -107,7 +126,7 @@ def _recipe(name: str) -> Recipe:
 def _recipes() -> dict[str, Recipe]:
     engines = [get_engine(name).recipe for name in engine_names()]
     evaluators = [get_evaluator(name).recipe for name in evaluator_names()]
-    return {recipe.name: recipe for recipe in (*engines, *evaluators) if recipe}
+    return {recipe.name: recipe for recipe in (*engines, *evaluators, *own_recipes()) if recipe}
 
 
 def _findings(settings: Settings) -> dict[str, Any]:
@@ -116,6 +135,7 @@ def _findings(settings: Settings) -> dict[str, Any]:
     kinds = {
         **dict.fromkeys(engine_names(), "engine"),
         **dict.fromkeys(evaluator_names(), "evaluator"),
+        **dict.fromkeys((recipe.name for recipe in own_recipes()), "compression"),
     }
     return {
         "python": sys.version.split()[0],
@@ -140,6 +160,6 @@ def _state(name: str, kind: str, settings: Settings) -> dict[str, Any]:
         return {**row, "state": "built in"}
     found = Environments(settings.environments).find(recipe)
     if found is None:
-        hint = f"orchestrator install {name}  ({recipe.size}, {recipe.time})"
+        hint = f"orchestrator install {name}  ({'; '.join(filter(None, (recipe.size, recipe.time, recipe.note)))})"
         return {**row, "state": "missing", "next": hint}
-    return {**row, "state": "installed", "version": found.packages.get(name), "folder": str(found.folder)}
+    return {**row, "state": "installed", "version": found.version, "folder": str(found.folder)}

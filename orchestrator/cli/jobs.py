@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import eval_configs
+from launchers.compress.registry import get_tool
 from launchers.environments import Environments, Recipe
 from launchers.registry import get_engine
 from orchestrator.cli.environments import install_all
@@ -87,6 +88,7 @@ def _missing_for(spec: Path, settings: Settings) -> list[Recipe]:
     job, _ = load_spec(spec)
     recipes: list[Recipe | None] = [get_evaluator(evaluate.evaluator).recipe for evaluate in job.evaluate]
     recipes.append(get_engine(job.serve.engine).recipe)
+    recipes.append(get_tool(job.compress.tool).recipe if job.compress else None)
     environments = Environments(settings.environments)
     named = [recipe for recipe in dict.fromkeys(recipes) if recipe]
     return [recipe for recipe in named if environments.find(recipe) is None]

@@ -50,7 +50,7 @@ def up(
     name: Annotated[str | None, typer.Option(help="Name. Default: engine and served model name.")] = None,
     spec: Annotated[
         Path | None,
-        typer.Option(help="Spec whose `serve` and `probe` are used; flags win.", show_default=False),
+        typer.Option(help="Spec whose `serve`, `probe` and `compress` are used; flags win.", show_default=False),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `down` stops it.")] = False,
     as_json: AsJson = False,
@@ -60,13 +60,15 @@ def up(
     settings = Settings.load()
     if "engine" not in serve and spec is None:
         raise typer.BadParameter("give --engine, or --spec FILE")
-    wanted, probe = read_serve(serve, spec, settings)
+    wanted = read_serve(serve, spec, settings)
     if dry_run:
-        plan = plan_serve(wanted, settings)
+        plan = plan_serve(wanted.serve, settings, wanted.compress)
         print_json(plan) if as_json else stdout().print(plan_text(plan), highlight=False)
         return
     reap(settings)
-    folder = new_deployment(name or f"{wanted.engine}-{wanted.served_name}", wanted, probe, settings)
+    served = wanted.serve
+    named = name or f"{served.engine}-{served.served_name}"
+    folder = new_deployment(named, served, wanted.probe, settings, wanted.compress)
     if detach:
         _detached(folder, as_json)
     _attached(folder, settings, as_json)

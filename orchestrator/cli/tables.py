@@ -61,6 +61,8 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines.append(f"gateway   http://127.0.0.1:{plan['gateway_port']}/v1")
     if plan["external"]:
         lines.append(f"external  {plan['external']}")
+    if made := plan.get("compress"):
+        lines.extend(_compress_lines(made))
     for replica in plan["replicas"]:
         nccl = f", nccl_port {replica['nccl_port']}" if replica["nccl_port"] else ""
         lines.append(
@@ -74,6 +76,13 @@ def plan_text(plan: dict[str, Any]) -> str:
         lines.extend(f"  export {name}={shlex.quote(value)}" for name, value in sorted(evaluator["env"].items()))
         lines.append(f"  {shlex.join(evaluator['argv'])}")
     return "\n".join(lines)
+
+
+def _compress_lines(made: dict[str, Any]) -> list[str]:
+    if made["cached"]:
+        return [f"\ncompress: made before, {made['produced']}"]
+    head = f"\ncompress: {made['tool']} {made['version'] or ''} makes {made['produced']}, gpus {made['gpus'] or 'none'}"
+    return [head, *(f"  {shlex.join(argv)}" for argv in made["argv"])]
 
 
 def _scores(record: JobRecord) -> Table:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from launchers.compress.registry import get_tool
+from launchers.compress.spec import CompressSpec
 from launchers.engine import Engine
 from launchers.environments import Environments
 from launchers.errors import SpecRefused
 from launchers.gpus import Inventory, discover
 from launchers.registry import get_engine
 from launchers.spec import ServeSpec
+from orchestrator.compressing import expected, source_of, workshop_of
 from orchestrator.errors import EvaluatorMissing, FieldError
 from orchestrator.evaluators.registry import get_evaluator
 from orchestrator.settings import Settings
@@ -24,7 +27,7 @@ RESERVED_VARIABLES = {
 
 def check_job(spec: JobSpec, base: Path, settings: Settings) -> list[FieldError]:
     """Every error of a job that its form does not show. `base` is where relative paths start."""
-    errors = check_serve(spec.serve, settings)
+    errors = check_serve(spec.serve, settings, spec.compress)
     if spec.keep_alive:
         errors.append(FieldError("keep_alive", "needs the service, which this version does not have; remove it"))
     if spec.priority:
@@ -34,17 +37,36 @@ def check_job(spec: JobSpec, base: Path, settings: Settings) -> list[FieldError]
     return errors
 
 
-def check_serve(spec: ServeSpec, settings: Settings) -> list[FieldError]:
-    """Every error of the `serve` part."""
+def check_serve(spec: ServeSpec, settings: Settings, compress: CompressSpec | None = None) -> list[FieldError]:
+    """Every error of the `serve` part, and of what is made of its model first."""
     try:
         engine = get_engine(spec.engine)
     except SpecRefused as unknown:
         return [FieldError("serve.engine", unknown.message), *_under("serve", _model(spec, None))]
-    refused = [(refusal.field, refusal.message) for refusal in engine.refusals(spec)]
+    wrong = check_compress(compress, spec, settings) if compress else []
+    # The engine gets the model that will be made, in a format of its own.
+    offered = expected(spec, compress, settings) if compress and not wrong else spec
+    refused = [(refusal.field, refusal.message) for refusal in engine.refusals(offered)]
+    if wrong:
+        refused = [(field, message) for field, message in refused if field != "model"]
     found = [*refused, *_model(spec, engine), *_policy(spec, settings), *_variables(spec), *_ports(spec)]
     if not any(field in ("tensor_parallel", "pipeline_parallel", "gpus") for field, _ in refused):
         found.extend(_gpus(spec, engine, discover(settings.gpus)))
-    return _under("serve", found)
+    return [*_under("serve", found), *wrong]
+
+
+def check_compress(spec: CompressSpec, serve: ServeSpec, settings: Settings) -> list[FieldError]:
+    """Every error of the `compress` part."""
+    if serve.engine == "external":
+        return [FieldError("compress", "engine `external` serves a model of its own; remove it")]
+    source = source_of(serve)
+    found = [
+        (refusal.field, refusal.message)
+        for refusal in get_tool(spec.tool).refusals(spec, source, workshop_of(settings))
+    ]
+    if source is None:
+        found.append(("tool", f"needs `serve.model` to be the folder of a model here, not {serve.model!r}"))
+    return _under("compress", found)
 
 
 def _under(prefix: str, found: list[tuple[str, str]]) -> list[FieldError]:

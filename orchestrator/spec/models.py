@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clients.spec import ProbeSpec
+from clients.spec import GatewaySpec, ProbeSpec
+from launchers.compress.spec import CompressSpec
 from launchers.spec import Count, Seconds, ServeSpec
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
@@ -63,8 +64,12 @@ class JobSpec(BaseModel):
     """A name for people. Default: made of the evaluators, the model and the engine."""
     serve: ServeSpec
     """What to start."""
+    compress: CompressSpec | None = None
+    """What to make of `serve.model` first; the result is served in its place. Default: nothing."""
     probe: ProbeSpec = ProbeSpec()
     """The real generation that proves that the engine works."""
+    gateway: GatewaySpec = GatewaySpec()
+    """What stands between the evaluator and the replicas."""
     evaluate: Annotated[list[EvaluateSpec], Field(min_length=1)]
     """What to run on the server, one after the other; the server is started once for all of them."""
     keep_alive: Annotated[float, Field(ge=0)] = 0.0
