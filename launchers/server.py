@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launchers import leftovers
 from launchers.diagnosis import diagnose
 from launchers.engine import Engine, Launch, Place
 from launchers.errors import EngineFailed, ForeignServer
@@ -17,6 +18,8 @@ from launchers.process import ProcessTree, StopReport
 from launchers.scrub import scrubbed
 
 TAIL_LINES = 40
+CAUSE_LINES = 300
+"""Lines of the log that are searched for a cause: the tracebacks of several processes may follow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ def command_of(launch: Launch, place: Place, spec_env: Mapping[str, str]) -> Com
     """The command of one replica: the engine's variables, the leased GPUs, then the user's own variables."""
     # An empty value hides every GPU: a replica that leased none must not find one.
     gpus = {"CUDA_VISIBLE_DEVICES": visible_devices(place.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return Command(launch.argv, {**launch.env, **gpus, **spec_env}, place.folder)
+    own = leftovers.temporary_variables(place.folder)
+    return Command(launch.argv, {**own, **launch.env, **gpus, **spec_env}, place.folder)
 
 
 class Server:
@@ -50,6 +54,9 @@ class Server:
         self.place = place
         self.tree = tree
         self.log = log
+        self.removed = leftovers.Removed()
+        """What was removed after the end: shared memory, sockets, temporary files."""
+        self._checked = 0
 
     @classmethod
     async def start(
@@ -68,6 +75,8 @@ class Server:
         Raises: StartFailed when the command does not exist or may not be run.
         """
         place.folder.mkdir(parents=True, exist_ok=True)
+        if temporary := leftovers.temporary_folder(place.folder):
+            temporary.mkdir(exist_ok=True)
         for name, target in launch.links.items():
             link = place.folder / name
             link.unlink(missing_ok=True)
@@ -77,12 +86,14 @@ class Server:
         return cls(engine, command, place, tree, log)
 
     def check(self) -> None:
-        """Nothing when the process lives and nobody else answers on its port.
+        """Nothing when the process lives, may still become ready, and nobody else answers on its port.
 
-        Raises: EngineFailed when the process ended, ForeignServer when the port is not ours.
+        Raises: EngineFailed when the process ended or its log says that it will never be ready, ForeignServer when
+        the port is not ours.
         """
         if self.tree.ended:
             raise self.failure()
+        self._check_log()
         if self.owns_listener() is False:
             raise ForeignServer(
                 f"port {self.place.port} is answered by process {_pids(self.place.port)}, not by the engine we started;"
@@ -90,7 +101,7 @@ class Server:
                 hint="stop that server, or leave `port` out so that a free one is leased",
             )
 
-    def progress(self) -> object:
+    def progress(self) -> int:
         """A value that changes whenever the engine shows a sign of life: the size of its log."""
         try:
             return self.log.stat().st_size
@@ -107,7 +118,7 @@ class Server:
     def failure(self) -> EngineFailed:
         """Why the process ended, from its exit code and its log."""
         how = _ending(self.tree.exit_code)
-        found = diagnose(self.tail())
+        found = diagnose(self.tail(CAUSE_LINES), self.engine.name)
         if found:
             return EngineFailed(f"{self.engine.name} {how}: {found.message}", hint=found.hint, code=found.code)
         return EngineFailed(f"{self.engine.name} {how}", hint=f"read the log: {self.log}")
@@ -117,8 +128,24 @@ class Server:
         return tail_of(self.log, lines)
 
     async def stop(self, grace: float | None = None) -> StopReport:
-        """End the whole tree; `grace` defaults to what the engine needs."""
-        return await self.tree.stop(self.engine.stop_grace if grace is None else grace)
+        """End the whole tree, then remove what it left elsewhere; `grace` defaults to what the engine needs."""
+        report = await self.tree.stop(self.engine.stop_grace if grace is None else grace)
+        if not report.survivors and not self.removed.paths:
+            named = self.engine.leftovers(head_of(self.log))
+            self.removed = leftovers.remove(named, self.place.folder)
+        return report
+
+    def _check_log(self) -> None:
+        """Some launchers live on after a failed load; their log is read again whenever it has grown."""
+        size = self.progress()
+        if size == self._checked:
+            return
+        self._checked = size
+        found = self.engine.hopeless(self.tail(CAUSE_LINES))
+        if found:
+            cause = diagnose(self.tail(CAUSE_LINES), self.engine.name) or found
+            also = f": {cause.message}" if cause is not found else ""
+            raise EngineFailed(f"{found.message}{also}", hint=cause.hint, code=cause.code)
 
 
 def tail_of(log: Path, lines: int = TAIL_LINES) -> str:
@@ -130,6 +157,15 @@ def tail_of(log: Path, lines: int = TAIL_LINES) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def head_of(log: Path) -> str:
+    """The first 256 KB of a log file, where servers print their names; empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            return file.read(1 << 18).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _ending(code: int | None) -> str:
