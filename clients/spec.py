@@ -93,3 +93,18 @@ RuleSpec = Annotated[
     Field(discriminator="rule"),
 ]
 """One rule on the wire; a job has a list of them, which apply in its order."""
+
+
+class GatewaySpec(BaseModel):
+    """What stands between the evaluator and the replicas."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    routing: Literal["least_in_flight", "two_choices", "prefix"] = "least_in_flight"
+    """Which replica a request goes to; `prefix`: prompts that begin alike go to the same one, within its load."""
+    attempts: int = Field(3, ge=1, le=20)
+    """How often a request is sent at most, on another replica first, when the replica was at fault."""
+    sampling_in_full: bool = True
+    """Sampling fields that a request leaves out are sent too, where the engine would take them from elsewhere."""
+    rules: list[RuleSpec] = []
+    """What is changed on the wire, in this order; each rule is counted in the record."""

@@ -17,7 +17,7 @@ _NOT_IDENTITY = frozenset(
 
 
 def serving_fingerprint(spec: ServeSpec, gateway: GatewaySpec, allocation: Allocation) -> str:
-    """Engine, its environment, the model's files and every parameter of serving and asking that can change an answer."""
+    """Engine, its environment, the model's files and every parameter that can change an answer."""
     parameters = spec.model_dump(mode="json", exclude=set(_NOT_IDENTITY))
     identity = {
         "engine": allocation.engine.name,

@@ -43,6 +43,11 @@ class JobFolder:
         """The answers that the engine gave."""
         return self.path / "journal"
 
+    @property
+    def requests(self) -> Path:
+        """One row per request that the gateway was asked, JSON lines."""
+        return self.path / "requests.jsonl"
+
     def log(self, name: str) -> Path:
         """Path of one log."""
         return self.logs / f"{name}.log"

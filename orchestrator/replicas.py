@@ -61,6 +61,7 @@ class ReplicaLife:
         self._house = household
         self._planned = planned
         self._reports: list[StopReport] = []
+        self._up_at = 0.0
 
     @classmethod
     def planned(cls, household: Household, planned: PlannedReplica) -> ReplicaLife:
@@ -166,6 +167,7 @@ class ReplicaLife:
 
     async def _death(self) -> LaunchError | ClientError:
         """Why it is lost, as soon as it is."""
+        self._up_at = asyncio.get_running_loop().time()
         probe = self._house.probe
         causes: list[LaunchError | ClientError] = []
         try:
@@ -183,7 +185,8 @@ class ReplicaLife:
     def _lose(self, cause: LaunchError | ClientError) -> None:
         spec, replica = self._house.spec, self.replica
         left = max(0, spec.max_restarts - replica.restarts) if self._planned else 0
-        data = {"replica": replica.name, "cause": cause.code, "in_flight": replica.in_flight, "restarts_left": left}
+        quiet = round(asyncio.get_running_loop().time() - max(self._up_at, replica.last_success), 2)
+        data = {"replica": replica.name, "cause": cause.code, "restarts_left": left, "quiet": quiet}
         self._house.pool.mark_dead(replica, str(cause))
         self._house.tell(f"evaluating/{replica.name}", f"replica lost: {cause}", data)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.errors import ClientError
+from clients.records import write_parquet
 from clients.replica import Replica
 from launchers.compress.spec import CompressSpec
 from launchers.environments import Environments
@@ -214,6 +215,9 @@ class Runner:
         record.gateway = self._serving.observed()
         await asyncio.gather(*(run.stop() for run in self._evaluators))
         record.teardown = await self._serving.stop()
+        record.resources = {**record.resources, **self._serving.restarts()}
+        if self._folder.requests.exists():
+            await asyncio.to_thread(write_parquet, self._folder.requests, self._folder.path / "requests.parquet")
 
     def _publish(self, state: State) -> None:
         record = self.history.record

@@ -21,9 +21,11 @@ from clients.ledger import Ledger
 from clients.limiter import Limiter
 from clients.pool import Pool
 from clients.probe import Generation
+from clients.records import RequestRecords
 from clients.replica import Replica
-from clients.routing import Policy
-from clients.spec import ProbeSpec
+from clients.routing import policy
+from clients.rules import Rules, build_rules, sampling_in_full
+from clients.spec import GatewaySpec, ProbeSpec
 from launchers.errors import LaunchError
 from launchers.marker import sweep
 from launchers.server import Server
@@ -55,14 +57,15 @@ class Serving:
         owner: str,
         folder: Path,
         tell: Tell,
-        policy: Policy | None = None,
+        gateway: GatewaySpec | None = None,
         adaptive: bool = False,
     ) -> None:
         self.spec = spec
         self.probe_spec = probe
         self.owner = owner
         self.folder = folder
-        self.pool = Pool(policy)
+        self._gateway_spec = gateway or GatewaySpec()
+        self.pool = Pool(policy(self._gateway_spec.routing))
         self.ledger = Ledger()
         self.honesty = Honesty()
         self._adaptive = adaptive
@@ -94,11 +97,17 @@ class Serving:
             self.pool.limit_by(Limiter(suits * self.spec.replicas))
         return self._allocation
 
-    async def open_gateway(self, journal: Path | None) -> str:
-        """Start the gateway, which holds requests until a replica is ready; returns its URL without `/v1`."""
-        kept = Journal(journal, fingerprint=serving_fingerprint(self.spec, self.allocation)) if journal else None
+    async def open_gateway(self, *, journal: Path | None = None, records: Path | None = None) -> str:
+        """Start the gateway, which holds requests until a replica is ready; returns its URL without `/v1`.
+
+        Answers are kept in `journal`, a row per request in `records` (JSON lines).
+        """
+        kept = self._journal(journal) if journal else None
         if kept:
             self._gateway.push_async_callback(kept.close)
+        rows = RequestRecords(records) if records else None
+        if rows:
+            self._gateway.callback(rows.close)
         await self._gateway.enter_async_context(self.honesty.watching())
         gateway = Gateway(
             self.pool,
@@ -106,6 +115,9 @@ class Serving:
             kept,
             served_model=self.spec.served_name,
             request_timeout=self.probe_spec.timeout,
+            attempts=self._gateway_spec.attempts,
+            rules=self._rules(),
+            records=rows,
             honesty=self.honesty,
         )
         host = self.spec.host if self.spec.replicas > 1 else "127.0.0.1"
@@ -160,13 +172,13 @@ class Serving:
         self.pool.close(str(causes[-1]))
         raise causes[-1]
 
-    def describe(self) -> dict[str, Any]:
-        """As `Allocation.describe`, with the number of `restarts` of each replica."""
-        restarts = {life.replica.name: life.replica.restarts for life in self._lives}
-        described = self.allocation.describe()
-        for replica in described["replicas"]:
-            replica["restarts"] = restarts.get(replica["name"], 0)
-        return described
+    def restarts(self) -> dict[str, Any]:
+        """The replicas of `Allocation.describe`, each with its number of `restarts`; nothing before `start`."""
+        if not self._lives:
+            return {}
+        counts = {life.replica.name: life.replica.restarts for life in self._lives}
+        described = self.allocation.describe()["replicas"]
+        return {"replicas": [{**replica, "restarts": counts[replica["name"]]} for replica in described]}
 
     def observed(self) -> dict[str, Any]:
         """What the gateway saw, for the record: the ledger's counts, `limiter` (None: fixed), `honesty`."""
@@ -192,6 +204,16 @@ class Serving:
         self._leases.close()
         ended = [report for one in reports for report in one]
         return proof(ended, swept.killed, swept.survivors, states, memory, time.monotonic() - began)
+
+    def _journal(self, path: Path) -> Journal:
+        return Journal(path, fingerprint=serving_fingerprint(self.spec, self._gateway_spec, self.allocation))
+
+    def _rules(self) -> Rules:
+        engine = self.allocation.engine
+        declared = engine.sampling_defaults or engine.greedy_defaults
+        in_full = sampling_in_full(engine.sampling_defaults, engine.greedy_defaults)
+        first = [in_full] if declared and self._gateway_spec.sampling_in_full else []
+        return build_rules(self._gateway_spec.rules, first=first)
 
     async def _release(self) -> None:
         self.pool.close("inference is over")

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from clients.fidelity import FidelitySpec
-from clients.spec import ProbeSpec
+from clients.spec import GatewaySpec, ProbeSpec
 from launchers.compress.spec import CalibrationSpec, CompressSpec
 from launchers.spec import ServeSpec
 from orchestrator.spec import EvaluateSpec, Generation, JobSpec
@@ -18,6 +18,7 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`compress.calibration`: the texts to calibrate on", CalibrationSpec),
     ("`probe`: the real generation", ProbeSpec),
     ("`probe.fidelity`: what is checked about its answers", FidelitySpec),
+    ("`gateway`: what stands between the evaluator and the replicas", GatewaySpec),
     ("`evaluate[]`: one evaluator", EvaluateSpec),
     ("`evaluate[].generation`: how the model is asked", Generation),
 )

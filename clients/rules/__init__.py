@@ -6,6 +6,7 @@ requests change what the engine is asked, so they are a part of the serving fing
 """
 
 from clients.rules.base import AnswerEdit, AnswerRule, Guard, Reply, RequestRule
-from clients.rules.building import Rules, build_rules
+from clients.rules.building import Rules, build_rules, request_rules
+from clients.rules.requests import sampling_in_full
 
-__all__ = ["AnswerEdit", "AnswerRule", "Guard", "Reply", "RequestRule", "Rules", "build_rules"]
+__all__ = ["AnswerEdit", "AnswerRule", "Guard", "Reply", "RequestRule", "Rules", "build_rules", "sampling_in_full"]

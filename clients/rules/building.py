@@ -56,9 +56,9 @@ class Rules:
         return RuledReply(reply, edits, applied) if edits else reply
 
 
-def build_rules(specs: Sequence[RuleSpec] = ()) -> Rules:
-    """The rules of a spec, in its order, after the model's name."""
-    requests, answers, guards = [MODEL_NAME], [], {COMPLETIONS_GUARD}
+def build_rules(specs: Sequence[RuleSpec] = (), *, first: Sequence[RequestRule] = ()) -> Rules:
+    """The rules of a spec, in its order, after the model's name and those of the engine (`first`)."""
+    requests, answers, guards = [MODEL_NAME, *first], [], {COMPLETIONS_GUARD}
     for spec in specs:
         match spec:
             case SetParameters():
@@ -74,3 +74,8 @@ def build_rules(specs: Sequence[RuleSpec] = ()) -> Rules:
             case _:
                 answers.append(finish_reason_repair())
     return Rules(tuple(requests), tuple(answers), tuple(guards))
+
+
+def request_rules(specs: Sequence[RuleSpec]) -> list[RuleSpec]:
+    """Those of a spec that change what the engine is asked, and so belong to the serving fingerprint."""
+    return [spec for spec in specs if isinstance(spec, SetParameters | DropParameters)]

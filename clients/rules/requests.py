@@ -43,6 +43,18 @@ def set_parameters(values: Mapping[str, Any]) -> RequestRule:
     return RequestRule("set_parameters", change)
 
 
+def sampling_in_full(always: Mapping[str, Any], greedy: Mapping[str, Any]) -> RequestRule:
+    """Say what a request leaves out: `always`, and `greedy` at temperature 0; what it says itself stays."""
+
+    def change(body: Json, request: InferenceRequest, replica: Replica) -> Json:
+        old = _parameters(body, request)
+        wanted = {**always, **greedy} if old.get("temperature") == 0 else always
+        missing = {name: value for name, value in wanted.items() if old.get(name) is None}
+        return _with(body, request, {**old, **missing}) if missing else body
+
+    return RequestRule("sampling_in_full", change)
+
+
 def drop_parameters(names: Sequence[str]) -> RequestRule:
     """Leave parameters out (of `parameters` on `/generate`)."""
     dropped = frozenset(names)

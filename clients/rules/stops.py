@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from clients.answers import CHAT, COMPLETIONS
@@ -14,7 +15,7 @@ def stop_strings() -> AnswerRule:
     """Cut each choice before the first of the request's `stop` (after it with `include_stop_str_in_output`).
 
     The finish reason becomes `stop`; the usage stays what the engine counted. In a stream, what may be the beginning of
-    a stop string is held back until it is known. An echoed prompt is not searched. Chat and text completions.
+    a stop string is held back until it is known, and log-probabilities stay with their events. An echoed prompt is not searched. Chat and text completions.
     """
     return AnswerRule("stop_strings", _edit)
 
@@ -70,12 +71,28 @@ class _Edit:
         place[name] = said
         if cutter.found:
             choice["finish_reason"] = "stop"
+            if last:
+                _cut_logprobs(choice, len(said))
             if "stop_reason" in choice:
                 choice["stop_reason"] = cutter.found
         return True
 
     def _cutter(self, choice: Json) -> _Cutter:
         return self._cutters.setdefault(index_of(choice), _Cutter(self._stops, self._keep, self._echoed))
+
+
+def _cut_logprobs(choice: Json, length: int) -> None:
+    """Leave those of the tokens that begin within the first `length` characters, in either form of OpenAI."""
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, dict):
+        return
+    tokens = logprobs.get("tokens") or [one.get("token", "") for one in logprobs.get("content") or []]
+    starts = accumulate(map(len, tokens), initial=0)
+    count = sum(start < length for start in list(starts)[:-1])
+    choice["logprobs"] = {
+        name: value[:count] if isinstance(value, list) and len(value) == len(tokens) else value
+        for name, value in logprobs.items()
+    }
 
 
 class _Cutter:

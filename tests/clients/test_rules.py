@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from clients.journal import Journal
 from clients.journal_format import read_records
-from tests.clients.scripted_engine import DONE, Behaviour, chat, chat_body, chunked, engine, event, raw
+from clients.rules import request_rules
+from tests.clients.scripted_engine import DONE, Behaviour, chat, chat_body, chunked, engine, event, in_turn, raw
 from tests.clients.serving import CHAT_REQUEST, RULE_SPECS, Served, serve_pool
 
 COMPLETION = {"model": "m", "prompt": "2+2=", "max_tokens": 4}
@@ -187,6 +188,27 @@ async def test_choices_stop_each_by_itself_and_an_echoed_prompt_is_not_searched(
             ("2+2=6", "length"),
             ("2+2=", "stop"),
         ]
+
+
+async def test_log_probabilities_end_with_the_text() -> None:
+    tokens = ["ab", "c;", "d"]
+    entries = [{"token": token, "logprob": -1.0, "top_logprobs": []} for token in tokens]
+    lists = {"tokens": tokens, "token_logprobs": [-1.0, -2.0, -3.0], "top_logprobs": None, "text_offset": [0, 2, 4]}
+    text = orjson.dumps({"choices": [{"text": "abc;d", "finish_reason": "length", "logprobs": lists}]})
+    behaviours = in_turn(chat("abc;d", logprobs={"content": entries}), raw(200, text))
+    async with engine(behaviours) as server, serve_pool(server.port, rules=[rule("stop_strings")]) as served:
+        assert (await served.chat(stop=";")).json()["choices"][0]["logprobs"] == {"content": entries[:2]}
+        answer = await served.http.post("/v1/completions", json={**COMPLETION, "stop": ";"})
+        cut = {"tokens": tokens[:2], "token_logprobs": [-1.0, -2.0], "top_logprobs": None, "text_offset": [0, 2]}
+        assert answer.json()["choices"][0]["logprobs"] == cut
+
+
+def test_only_rules_on_requests_belong_to_the_fingerprint() -> None:
+    specs = [rule("stop_strings"), rule("drop_parameters", names=["top_k"]), rule("set_parameters", values={"a": 1})]
+    assert [spec.rule for spec in request_rules(RULE_SPECS.validate_python(specs))] == [
+        "drop_parameters",
+        "set_parameters",
+    ]
 
 
 async def test_text_is_passed_on_as_soon_as_it_can_be_no_stop_string() -> None:
