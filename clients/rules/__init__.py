@@ -9,4 +9,14 @@ from clients.rules.base import AnswerEdit, AnswerRule, Guard, Reply, RequestRule
 from clients.rules.building import Rules, build_rules, request_rules
 from clients.rules.requests import sampling_in_full
 
-__all__ = ["AnswerEdit", "AnswerRule", "Guard", "Reply", "RequestRule", "Rules", "build_rules", "sampling_in_full"]
+__all__ = [
+    "AnswerEdit",
+    "AnswerRule",
+    "Guard",
+    "Reply",
+    "RequestRule",
+    "Rules",
+    "build_rules",
+    "request_rules",
+    "sampling_in_full",
+]

@@ -14,8 +14,9 @@ from clients.rules.base import AnswerEdit, AnswerRule, Json, choices_of, index_o
 def stop_strings() -> AnswerRule:
     """Cut each choice before the first of the request's `stop` (after it with `include_stop_str_in_output`).
 
-    The finish reason becomes `stop`; the usage stays what the engine counted. In a stream, what may be the beginning of
-    a stop string is held back until it is known, and log-probabilities stay with their events. An echoed prompt is not searched. Chat and text completions.
+    The finish reason becomes `stop`; log-probabilities end with the text, the usage stays what the engine counted. In a
+    stream, what may be the beginning of a stop string is held back until it is known. An echoed prompt is not searched.
+    Chat and text completions.
     """
     return AnswerRule("stop_strings", _edit)
 
