@@ -154,9 +154,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path, patience: floa
             break
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request(
-                "POST", "/v1/chat/completions", b'{"model":"m","messages":[{"role":"user","content":""}]}'
-            )
+            connection.request("GET", "/v1/models")
             if connection.getresponse().status == 200:
                 connection.close()
                 return

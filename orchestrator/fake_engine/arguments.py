@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.fake_engine.prefixes import LENGTH
+
 
 def parser_of(prog: str) -> argparse.ArgumentParser:
     """The parser, its options in groups. It refuses bad values; bad combinations are the caller's."""
@@ -84,6 +86,14 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
         help="sigma of a log-normal around --latency",
     )
     add("--tokens-per-second", type=_seconds, default=0.0, metavar="X", help="per generation; 0: all at once")
+    add(
+        "--prefix-cache",
+        type=_whole(0),
+        default=0,
+        metavar="N",
+        help=f"remember the last N different prefixes ({LENGTH} characters) of prompts: a known one takes a tenth of "
+        "--latency; counted in /metrics",
+    )
 
 
 def _add_startup(parser: argparse.ArgumentParser) -> None:

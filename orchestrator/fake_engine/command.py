@@ -53,7 +53,7 @@ def _options(given: argparse.Namespace) -> Options:
         answers=given.answers,
         wrong_rate=given.wrong_rate,
         seed=given.seed,
-        pace=Pace(given.slots, given.latency, given.latency_sigma, given.tokens_per_second),
+        pace=Pace(given.slots, given.latency, given.latency_sigma, given.tokens_per_second, given.prefix_cache),
         startup=Startup(
             load_time=given.load_time,
             early=given.listen == "early",

@@ -46,6 +46,8 @@ class Pace:
     """Sigma of the log-normal latency; 0: always the same."""
     tokens_per_second: float = 0.0
     """Tokens per second of one generation; 0: all at once."""
+    prefix_cache: int = 0
+    """How many prefixes of prompts are remembered, which makes the first token come sooner; 0: none."""
 
     def delay(self, seed: int, number: int) -> float:
         """Seconds that generation `number` waits before its first token."""

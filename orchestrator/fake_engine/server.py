@@ -16,6 +16,7 @@ import orjson
 from orchestrator.fake_engine.answers import AnswerBook, Text, limited, made_up, tokens_of
 from orchestrator.fake_engine.connection import Connection, Request
 from orchestrator.fake_engine.faults import Fault, Options, fault_of
+from orchestrator.fake_engine.prefixes import PrefixCache
 from orchestrator.fake_engine.replies import (
     FORMS,
     Asked,
@@ -42,6 +43,7 @@ class FakeEngine:
         self._slots = asyncio.Semaphore(options.pace.slots)
         self._asked = self._waiting = self._running = self._prompt_tokens = self._generated_tokens = 0
         self._met: Counter[str] = Counter()
+        self._prefixes = PrefixCache(options.pace.prefix_cache)
 
     def handle(self, request: Request, connection: Connection) -> Coroutine[None, None, None] | None:
         """Answer at once, or return the coroutine that will."""
@@ -123,7 +125,7 @@ class FakeEngine:
         """Generate one answer, or the fault instead of it."""
         if fault is Fault.HANG:
             await asyncio.Event().wait()
-        delay = self._options.pace.delay(self._options.seed, number)
+        delay = self._options.pace.delay(self._options.seed, number) * self._prefixes.share(asked.prompts)
         if delay:
             await asyncio.sleep(delay)
         if fault is Fault.RESET:
@@ -188,6 +190,8 @@ class FakeEngine:
             "requests_total": self._asked,
             "prompt_tokens_total": self._prompt_tokens,
             "generation_tokens_total": self._generated_tokens,
+            "prefix_hits_total": self._prefixes.hits,
+            "prefix_misses_total": self._prefixes.misses,
         }
         kinds = [("gauge", gauges), ("counter", totals)]
         lines = [

@@ -447,3 +447,20 @@ def test_what_makes_no_sense_is_refused(argv: str, words: str, capsys: pytest.Ca
         main(argv.split())
     assert ended.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_remembered_prefix_is_answered_sooner_and_counted(tmp_path: Path) -> None:
+    def seconds(prompt: str) -> float:
+        start = time.monotonic()
+        running.says(prompt)
+        return time.monotonic() - start
+
+    one, other = "one " * 100, "other " * 100
+    with ready(tmp_path, "--latency", "0.5", "--prefix-cache", "1") as running:
+        assert seconds(f"{one} a") >= 0.5
+        assert seconds(f"{one} b") < 0.5
+        assert seconds(f"{other} c") >= 0.5
+        assert seconds(f"{one} d") >= 0.5, "one place: the other prefix has taken it"
+        metrics = running.ask("/metrics")[1]
+    assert 'fake:prefix_hits_total{model_name="fake"} 1' in metrics
+    assert 'fake:prefix_misses_total{model_name="fake"} 3' in metrics
