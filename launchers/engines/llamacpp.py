@@ -74,8 +74,13 @@ class LlamaCppEngine(FlaggedEngine):
         )
 
     def refusals(self, spec: ServeSpec, flags: Flags | None = None) -> list[Refusal]:
-        """Also refuses a model that is not a GGUF file."""
+        """Also refuses a model that is not a GGUF file, and several requests at once where only one can run."""
         found = super().refusals(spec, flags)
+        server = SERVER_ONLY in flags if flags else shutil.which(PROGRAM) is not None
+        if (spec.max_concurrency or 1) > 1 and not server:
+            found.append(
+                Refusal("max_concurrency", "llama-cpp-python runs one request at a time; install llama-server")
+            )
         path = local_folder(spec)
         if path is None or path.suffix == ".gguf" or _only_gguf(path):
             return found
