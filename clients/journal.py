@@ -68,7 +68,7 @@ class Journal:
         self._writing = False
         self._next_write = 0.0
         self._drained: asyncio.Future[None] | None = None
-        self._broken: OSError | None = None
+        self._broken: Exception | None = None
         self._fd = _open_locked(path)
         try:
             self._load()
@@ -160,17 +160,17 @@ class Journal:
         self._thread.submit(self._write, batch, loop)
 
     def _write(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        error: OSError | None = None
+        error: Exception | None = None
         try:
             data = memoryview(b"".join([encode_member(self._serving, records) for records in _members_of(batch)]))
             while data:
                 data = data[os.write(self._fd, data) :]
             os.fdatasync(self._fd)
-        except OSError as failed:
+        except Exception as failed:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             error = failed
         loop.call_soon_threadsafe(self._written, batch, error)
 
-    def _written(self, batch: list[_Waiting], error: OSError | None) -> None:
+    def _written(self, batch: list[_Waiting], error: Exception | None) -> None:
         if error is not None:  # what the file holds now is unknown: nothing may follow it
             self._broken = error
             batch, self._waiting = batch + self._waiting, []
@@ -188,7 +188,7 @@ class Journal:
         elif self._drained is not None:
             self._drained.set_result(None)
 
-    def _unwritable(self, error: OSError) -> JournalError:
+    def _unwritable(self, error: Exception) -> JournalError:
         return JournalError(f"the journal {self.path} cannot be written: {error}", hint="free space, then resume")
 
 

@@ -6,8 +6,10 @@ where pyarrow is installed (`pip install 'serve-then-evaluate[parquet]'`).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from clients.connection import Headers
 from clients.request import InferenceRequest
 from clients.rules.base import Reply
 
+_log = logging.getLogger(__name__)
 _BATCH = 128  # rows in memory at most: 0.3 ms to write
 _GAPS = 2048  # inter-token times kept per request: of a longer stream every second, fourth, ... one
 _ROWS = 20_000  # rows of one Parquet row group
@@ -157,14 +160,18 @@ class TimedReply:
 
 
 class RequestRecords:
-    """The rows of one job, appended to `path` (JSON lines)."""
+    """The rows of one job, appended to `path` (JSON lines).
+
+    Rows that the disk does not take are dropped and counted in `lost`: they are worth no answer.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written = 0
         """Rows so far."""
+        self.lost = 0
         self._rows: list[RequestRow] = []
-        self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._file: IO[bytes] = path.open("ab")
 
     def add(self, row: RequestRow) -> None:
         """One more; written with the next batch."""
@@ -176,10 +183,16 @@ class RequestRecords:
     def close(self) -> None:
         """Write what is left."""
         self._flush()
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _flush(self) -> None:
-        self._file.write(b"".join([orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in self._rows]))
+        try:
+            self._file.write(b"".join([orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in self._rows]))
+            self._file.flush()
+        except OSError as error:
+            self.lost += len(self._rows)
+            _log.warning("%d rows about requests are lost: %s", len(self._rows), error)
         self._rows.clear()
 
 
@@ -210,4 +223,13 @@ def _columns(pyarrow: Any) -> Iterator[tuple[str, Any]]:
 def _groups(rows: Path) -> Iterator[list[dict[str, Any]]]:
     with rows.open("rb") as file:
         while lines := list(islice(file, _ROWS)):
-            yield [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+            yield [row for line in lines if (row := _row(line)) is not None]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """None for a line that a full disk or a crash left half written."""
+    try:
+        row: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row

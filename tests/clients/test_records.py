@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ async def test_rows_leave_memory_in_batches_and_the_rest_when_closed(serve: Serv
             await asyncio.gather(*(served.chat(seed=seed) for seed in range(start, start + 50)))
         assert records.path.read_bytes().count(b"\n") == 256
     assert len(rows_of(records)) == records.written == 300
+
+
+async def test_a_full_disk_costs_rows_and_no_answer(serve: Serve, records: RequestRecords) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with engine(echo_chat()) as server, serve(server.port, records=records) as served:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            answers = [(await served.chat(seed=seed)).status_code for seed in range(130)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert answers == [200] * 130
+    assert (records.written, records.lost) == (130, 128)
+    records.close()
 
 
 async def test_the_rows_become_parquet_where_pyarrow_is_installed(
