@@ -119,6 +119,10 @@ class Engine(ABC):
         """Files outside the working folder that the server of this log has made, for removal after its end."""
         return frozenset()
 
+    def honoured(self, flags: Flags | None) -> frozenset[str]:
+        """Fields that the engine, or this version of it, honours beside `EVERY_ENGINE_HONOURS`."""
+        return self.honours
+
     def refusals(self, spec: ServeSpec, flags: Flags | None = None) -> list[Refusal]:
         """Fields of `spec` that differ from their default and that this engine, or this version, does not honour."""
         known = EVERY_ENGINE_HONOURS | self.honours

@@ -82,6 +82,11 @@ class FlaggedEngine(Engine):
         argv, env = self.help_command(environment.python)
         return asked(self.name, environment.version or "0", argv, env, environment.folder / f"flags-{self.name}.json")
 
+    def honoured(self, flags: Flags | None) -> frozenset[str]:
+        """Also the fields that this version has a flag for."""
+        known_flags = flags or known(self.name)
+        return self.honours | {one.field for one in self.options(known_flags) if known_flags.first(*one.names)}
+
     def refusals(self, spec: ServeSpec, flags: Flags | None = None) -> list[Refusal]:
         """Also refuses fields that this version has no flag for, and words that the engine does not know."""
         flags = flags or known(self.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,6 +57,7 @@ class Allocation:
             "environment": _describe_environment(self.environment),
             "gpus": list(self.gpus),
             "gateway_port": self.gateway_port,
+            "sampling": {"always": dict(self.engine.sampling_defaults), "greedy": dict(self.engine.greedy_defaults)},
             "external": f"http://{self.external[0]}:{self.external[1]}" if self.external else None,
             "replicas": [_describe(planned) for planned in self.replicas],
         }
@@ -73,7 +74,8 @@ def allocate(spec: ServeSpec, leases: Leases, folder: Path) -> Allocation:
     gpus = leases.gpus(engine.gpus_needed(spec, available), spec.gpus)
     external = _external(spec)
     indices = range(0 if external else spec.replicas)
-    places = [_place(index, spec, engine, environment, gpus, leases, folder) for index in indices]
+    flags = engine.flags(environment)
+    places = [replace(_place(index, spec, engine, environment, gpus, leases, folder), flags=flags) for index in indices]
     replicas = tuple(_planned(place, spec, engine) for place in places)
     # With one replica the engine listens on the port that the user named; with several, the gateway does.
     gateway_port = leases.port(spec.port if spec.replicas > 1 else None)
@@ -162,4 +164,5 @@ def _describe(planned: PlannedReplica) -> dict[str, Any]:
         "port": planned.place.port,
         "nccl_port": planned.place.nccl_port,
         "gpus": list(planned.place.gpus),
+        "notes": list(planned.launch.notes),
     }

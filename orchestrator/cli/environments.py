@@ -99,6 +99,9 @@ def install_all(recipes: Sequence[Recipe], settings: Settings) -> None:
             if recipe.note:
                 view.step(recipe.name, recipe.note)
         built = environments.install(recipe, report=lambda line: view.step(recipe.name, line), log=log)
+        if recipe.name in engine_names():
+            view.step(recipe.name, "asking it which flags it knows")
+            get_engine(recipe.name).flags(built)
         view.step(recipe.name, f"ready: {built.folder}")
 
     with InstallView(stderr()) as view, ThreadPoolExecutor(len(recipes)) as pool:

@@ -9,7 +9,7 @@ import typer
 
 from clients.errors import ClientError
 from launchers.errors import LaunchError
-from orchestrator.cli import chat, environments, jobs, journal, probing, serving, top
+from orchestrator.cli import chat, engines, environments, jobs, journal, probing, serving, top
 from orchestrator.cli.output import Exit, exit_code_of, print_error
 from orchestrator.errors import OrchestratorError
 
@@ -26,6 +26,7 @@ probing.register(app)
 top.register(app)
 chat.register(app)
 environments.register(app)
+engines.register(app)
 journal.register(app)
 
 

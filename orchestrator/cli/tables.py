@@ -71,6 +71,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         lines.append(f"  cd {replica['cwd']}")
         lines.extend(f"  export {name}={shlex.quote(value)}" for name, value in sorted(replica["env"].items()))
         lines.append(f"  {shlex.join(replica['argv'])}")
+        lines.extend(f"  # {note}" for note in replica["notes"])
     for evaluator in plan.get("evaluators", []):
         lines.append(f"\n{evaluator['evaluator']}: {evaluator['concurrency']} requests in flight")
         lines.extend(f"  export {name}={shlex.quote(value)}" for name, value in sorted(evaluator["env"].items()))

@@ -46,7 +46,8 @@ def check_serve(spec: ServeSpec, settings: Settings, compress: CompressSpec | No
     wrong = check_compress(compress, spec, settings) if compress else []
     # The engine gets the model that will be made, in a format of its own.
     offered = expected(spec, compress, settings) if compress and not wrong else spec
-    refused = [(refusal.field, refusal.message) for refusal in engine.refusals(offered)]
+    environment = Environments(settings.environments).find(engine.recipe) if engine.recipe else None
+    refused = [(one.field, one.message) for one in engine.refusals(offered, engine.flags(environment))]
     if wrong:
         refused = [(field, message) for field, message in refused if field != "model"]
     found = [*refused, *_model(spec, engine), *_policy(spec, settings), *_variables(spec), *_ports(spec)]
