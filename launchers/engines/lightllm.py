@@ -3,8 +3,8 @@
 Facts that shape this module. When the model cannot be loaded the launcher stays for ever, its port closed: only
 the log tells. Its shared memory and sockets lie in /dev/shm and /tmp under a name that it prints, and stay there
 after an abnormal end. Up to 1.1 every server used port 28765 between its workers unless told otherwise. SIGTERM
-lets requests finish for up to 60 s. The model's generation config fills in what a request leaves out, and no
-flag turns that off.
+lets requests finish for up to 60 s. `/v1/models` came late in 2025, and any name is taken for the model. The
+model's generation config fills in what a request leaves out, and no flag turns that off.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LightllmEngine(FlaggedEngine):
     }
     needs_gpu: ClassVar[bool] = True
     needs_nccl_port: ClassVar[bool] = True
-    readiness: ClassVar[Readiness] = Readiness(health_path="/health", lists_model=True)
+    readiness: ClassVar[Readiness] = Readiness(health_path="/health", lists_model=False)
     stop_grace: ClassVar[float] = 70.0
     concurrency: ClassVar[int] = 64
     sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0}

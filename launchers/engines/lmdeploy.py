@@ -43,7 +43,6 @@ class LmdeployEngine(FlaggedEngine):
     }
     needs_gpu: ClassVar[bool] = True
     needs_nccl_port: ClassVar[bool] = True
-    readiness: ClassVar[Readiness] = Readiness(health_path="/health", lists_model=True)
     stop_grace: ClassVar[float] = 20.0
     concurrency: ClassVar[int] = 64
     sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_p": 1.0, "repetition_penalty": 1.0}
@@ -121,6 +120,10 @@ class LmdeployEngine(FlaggedEngine):
         if not _trust(flags) and not spec.trust_remote_code:
             found.append(f"LMDeploy {flags.version} runs the model's own code whatever `trust_remote_code` says")
         return tuple(found)
+
+    def readiness_for(self, spec: ServeSpec) -> Readiness:
+        """The list of models is looked at only where the user chose the name: old versions choose another."""
+        return Readiness(health_path="/health", lists_model=spec.served_model_name is not None)
 
     def help_command(self, python: Path | None) -> tuple[tuple[str, ...], Mapping[str, str]]:
         """Works without a GPU."""
