@@ -43,6 +43,7 @@ def _described(engine: Engine, settings: Settings, gpus: int) -> dict[str, Any]:
     environment = Environments(settings.environments).find(recipe) if recipe else None
     flags = engine.flags(environment)
     state = "built in" if recipe is None else "installed" if environment else "missing"
+    hint = f"orchestrator install {engine.name}  ({recipe.size}, {recipe.time})" if recipe else ""
     here = "on GPUs" if gpus else "on the processor" if not engine.needs_gpu else "needs a GPU: cannot be started"
     return {
         "name": engine.name,
@@ -50,10 +51,8 @@ def _described(engine: Engine, settings: Settings, gpus: int) -> dict[str, Any]:
         "version": environment.version if environment else None,
         "here": here,
         "needs_gpu": engine.needs_gpu,
-        "honours": sorted(engine.honours),
+        "honours": sorted(engine.honoured(flags)),
         "refuses": dict(sorted(engine.reasons.items())),
         "flags_of": f"{flags.version} ({flags.source})" if flags else None,
-        "next": f"orchestrator install {engine.name}  ({recipe.size}, {recipe.time})"
-        if state == "missing" and recipe
-        else "",
+        "next": hint if state == "missing" else "",
     }
