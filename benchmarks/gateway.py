@@ -31,6 +31,8 @@ GATEWAYS: Mapping[str, servers.Command] = {
     "litellm": servers.litellm,
 }
 DIRECT = "direct"
+PATIENCE = 15.0
+"""Seconds that the requests in flight may take."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,9 @@ def main() -> None:
 
 
 def compare(running: Mapping[str, servers.Server], given: argparse.Namespace) -> None:
-    for in_flight in given.in_flight:
-        show(f"{in_flight} in flight", [_closed(one, running[one], in_flight, given.seconds, 0) for one in running])
+    _sweep(running, given, 0)
     if given.chunks:
-        for in_flight in given.in_flight:
-            title = f"{in_flight} streams of {given.chunks} chunks, {given.interval * 1e3:.0f} ms apart"
-            rows = [_closed(one, running[one], in_flight, given.seconds, given.chunks) for one in running]
-            show(title, rows, given.chunks)
+        _sweep(running, given, given.chunks)
     show_added(running, given.rate, given.seconds)
 
 
@@ -118,6 +116,22 @@ def soak(name: str, server: servers.Server, requests: int) -> None:
         print(f"{name}: {(tenth + 1) * requests // 10} requests, {seen[-1]:.1f} MB, {time.monotonic() - began:.0f} s")
     slope = (seen[9] - seen[4]) / (requests / 2) * 1e6
     print(f"{name}: {slope:+.1f} MB per million requests over the second half")
+
+
+def _sweep(running: Mapping[str, servers.Server], given: argparse.Namespace, chunks: int) -> None:
+    """Every number of requests in flight, plain or streaming; what would take for ever is left out."""
+    rates: dict[str, float] = {}
+    for in_flight in given.in_flight:
+        slow = {name for name, rate in rates.items() if in_flight / rate > PATIENCE}
+        names = [name for name in running if name not in slow]
+        rows = [_closed(name, running[name], in_flight, given.seconds, chunks) for name in names]
+        rates |= {row.name: row.load.rate for row in rows}
+        streams = f" streams of {chunks} chunks, {given.interval * 1e3:.0f} ms apart" if chunks else " in flight"
+        show(f"{in_flight}{streams}", rows, chunks)
+        for name in slow:
+            print(
+                f"{name} is left out: at {rates[name]:.0f} requests/s its first answers would take a client's patience"
+            )
 
 
 def _closed(name: str, server: servers.Server, in_flight: int, seconds: float, chunks: int) -> Row:
