@@ -46,8 +46,8 @@ async def _probe(wanted: FidelitySpec, serve: ServeSpec, engine: Engine, replica
 
 
 def _sampling(engine: Engine) -> dict[str, Any]:
-    """What the gateway adds to greedy requests."""
-    return {**engine.sampling_defaults, **engine.greedy_defaults}
+    """What the gateway adds to greedy requests, which say the temperature themselves."""
+    return {**engine.sampling_defaults, **engine.greedy_defaults, "temperature": 0}
 
 
 def _folder(model: str | None) -> Path | None:
