@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,9 +21,13 @@ _SMALLEST = 1e-4
 
 
 class Honesty:
-    """Gauges of the process that it lives in, which must be the gateway's."""
+    """Gauges of the process that it lives in, which must be the gateway's.
 
-    def __init__(self) -> None:
+    Only moments count at which `active` says that requests are in flight (default: all).
+    """
+
+    def __init__(self, active: Callable[[], bool] = lambda: True) -> None:
+        self._active = active
         self._lags: Counter[int] = Counter()
         self._longest = 0.0
         self._samples = 0
@@ -68,16 +72,20 @@ class Honesty:
         }
 
     async def _watch(self) -> None:
+        active = 0.0
         cpu, wall = time.process_time(), time.monotonic()
         while True:
-            asked = time.monotonic()
+            asked, before = time.monotonic(), self._active()
             await asyncio.sleep(_TICK)
             now = time.monotonic()
-            self._note_lag(max(0.0, now - asked - _TICK))
+            if before or self._active():
+                self._note_lag(max(0.0, now - asked - _TICK))
+                active += now - asked
             if now - wall >= _SAMPLE:
                 used = time.process_time()
-                self._note_cpu(used - cpu, now - wall)
-                cpu, wall = used, now
+                if active > (now - wall) / 2:
+                    self._note_cpu(used - cpu, now - wall)
+                cpu, wall, active = used, now, 0.0
 
     def _note_lag(self, lag: float) -> None:
         self._longest = max(self._longest, lag)

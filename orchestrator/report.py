@@ -11,6 +11,7 @@ from orchestrator.record import JobRecord
 from orchestrator.results import DatasetResult, Sample
 
 SHOWN_FAILURES = 20
+SHOWN_LIMITS = 20
 
 
 def write_report(folder: JobFolder, record: JobRecord, samples: Sequence[Sample]) -> None:
@@ -28,6 +29,7 @@ def markdown(record: JobRecord, samples: Sequence[Sample]) -> str:
         *_scores(record.results),
         *_phases(record),
         *_served(record),
+        *_in_flight(record.gateway.get("limiter")),
         *_fidelity(record.fidelity),
         *_unanswered(samples),
         *_teardown(record),
@@ -51,7 +53,9 @@ def requests_line(gateway: Mapping[str, Any]) -> str:
     causes = ", ".join(f"{cause} {count}" for cause, count in gateway["failed_by_cause"].items())
     first, last = gateway["first_answer"], gateway["last_answer"]
     rate = f"; {(gateway['answered'] - 1) / (last - first):.1f} requests/s" if first and last > first else ""
-    return f"{counts}{f' ({causes})' if causes else ''}{rate}"
+    limited = gateway.get("honesty", {}).get("client_limited")
+    invalid = " (INVALID as the engine's speed: the gateway was the limit)" if rate and limited else ""
+    return f"{counts}{f' ({causes})' if causes else ''}{rate}{invalid}"
 
 
 def _failure(record: JobRecord) -> list[str]:
@@ -89,7 +93,26 @@ def _served(record: JobRecord) -> list[str]:
         return []
     commands = [" ".join(replica["argv"]) for replica in record.resources["replicas"]]
     listing = "\n".join(commands) or str(record.resources["external"])
-    return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {requests_line(record.gateway)}\n"]
+    restarted = [f"{one['name']} {one['restarts']}" for one in record.resources["replicas"] if one.get("restarts")]
+    restarts = [f"Started again after a loss: {', '.join(restarted)}.\n"] if restarted else []
+    return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {requests_line(record.gateway)}\n", *restarts]
+
+
+def _in_flight(limiter: Mapping[str, Any] | None) -> list[str]:
+    """How the number of requests in flight was found; nothing where it was fixed."""
+    if limiter is None:
+        return []
+    history = limiter["history"]
+    rows = [f"| {seconds:.1f} | {limit} | {reason} |" for seconds, limit, reason in history[-SHOWN_LIMITS:]]
+    left_out = len(history) - len(rows)
+    return [
+        f"## Requests in flight: {limiter['limit']}\n",
+        *([f"The first {left_out} changes are left out here; the record has them.\n"] if left_out else []),
+        "| seconds | limit | why |",
+        "|---:|---:|---|",
+        *rows,
+        "",
+    ]
 
 
 def _fidelity(checked: Fidelity | None) -> list[str]:

@@ -67,7 +67,7 @@ class Serving:
         self._gateway_spec = gateway or GatewaySpec()
         self.pool = Pool(policy(self._gateway_spec.routing))
         self.ledger = Ledger()
-        self.honesty = Honesty()
+        self.honesty = Honesty(lambda: self.pool.in_flight > 0)
         self._adaptive = adaptive
         self._tell = tell
         self._leases = Leases(settings, owner)

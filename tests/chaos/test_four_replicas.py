@@ -156,7 +156,7 @@ async def test_every_request_is_answered_right_and_once_whatever_the_replicas_do
             "sick: ejected after": round(moments.ejected - moments.failed, 3),
             "sick: back after": round(told.first("engine-3", back) - moments.failed, 2),
             "served": [replica.served for replica in serving.pool.replicas],
-            "restarts": [replica["restarts"] for replica in serving.describe()["replicas"]],
+            "restarts": [replica["restarts"] for replica in serving.restarts()["replicas"]],
         }
     print(json.dumps(figures, indent=1))
     assert asking.statuses == {200: REQUESTS}

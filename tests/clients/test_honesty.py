@@ -28,6 +28,16 @@ async def test_an_event_loop_that_is_held_up_is_told() -> None:
     assert honesty.client_limited
 
 
+async def test_moments_without_requests_do_not_count() -> None:
+    honesty = Honesty(lambda: False)
+    async with honesty.watching():
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+            time.sleep(0.3)  # noqa: ASYNC251 - as loading a library is
+    assert (honesty.snapshot()["lag_max"], honesty.snapshot()["samples"]) == (0.0, 0)
+    assert not honesty.client_limited
+
+
 async def test_a_process_that_computes_all_the_time_is_told() -> None:
     honesty = Honesty()
     async with honesty.watching():
