@@ -70,7 +70,8 @@ async def watch_gauges(pool: Pool, limiter: Limiter, *, interval: float = 0.5) -
             loads = await asyncio.gather(*(_load(asking[replica.name]) for replica in ready))
             told = [load for load in loads if load is not None]
             if len(told) == len(ready):
-                limiter.observe(sum(load.running for load in told), sum(load.waiting for load in told))
+                running, waiting = sum(load.running for load in told), sum(load.waiting for load in told)
+                limiter.observe(running, waiting, pool.in_flight)
             silent.update(replica.name for replica, load in zip(ready, loads, strict=True) if load is None)
     finally:
         for upstream in asking.values():

@@ -98,17 +98,17 @@ class Limiter:
         elif not cause and self._counted(seconds, saturated):
             self._judge_round()
 
-    def observe(self, running: int, waiting: int) -> None:
-        """What the engines' own gauges say, summed over replicas, once or twice a second."""
-        if running + waiting < 0.75 * self.limit:
-            return  # stale, or there is less to do than may be done
+    def observe(self, running: int, waiting: int, in_flight: int) -> None:
+        """What the engines' own gauges say, summed over replicas, once or twice a second, and what is in flight."""
+        if running + waiting < 0.75 * in_flight:
+            return  # stale
         self._gauges.seen_at = time.monotonic()
         spare = max(1, running // 8)
         self._gauges.queues = self._gauges.queues + 1 if waiting > 2 * spare else 0
         if self._gauges.queues >= _QUEUES and running:
             self._doubling = False
             self._set(running + spare, f"{waiting} wait in the engine, {running} run")
-        elif waiting == 0 and self._full:
+        elif waiting == 0 and self._full and in_flight >= self.limit:
             self._grow(f"all {running} run, more are held")
 
     def snapshot(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_it_grows_while_all_run_in_the_engine_and_more_are_held() -> None:
     limiter = Limiter(8, most=100)
     answers(limiter, 1)
     for expected in (16, 32, 64, 100, 100):
-        limiter.observe(limiter.limit, 0)
+        limiter.observe(limiter.limit, 0, limiter.limit)
         assert limiter.limit == expected
 
 
@@ -61,9 +61,9 @@ def test_a_queue_in_the_engine_cuts_it_to_what_runs_but_not_at_the_first_look() 
     limiter = Limiter(256)
     answers(limiter, 1)
     for _ in range(2):
-        limiter.observe(64, 192)
+        limiter.observe(64, 192, 256)
     assert limiter.limit == 256
-    limiter.observe(64, 192)
+    limiter.observe(64, 192, 256)
     assert limiter.limit == 72
 
 
@@ -71,15 +71,23 @@ def test_gauges_that_are_too_old_to_be_true_are_not_believed() -> None:
     limiter = Limiter(256)
     answers(limiter, 1)
     for _ in range(10):
-        limiter.observe(3, 0)
+        limiter.observe(3, 0, 256)
     assert limiter.limit == 256
+
+
+def test_an_idle_engine_is_no_reason_to_grow() -> None:
+    limiter = Limiter(8)
+    answers(limiter, 1)
+    for _ in range(10):
+        limiter.observe(0, 0, 0)
+    assert limiter.limit == 8
 
 
 def test_the_history_is_bounded() -> None:
     limiter = Limiter(8, most=10**9)
     answers(limiter, 1)
     for _ in range(2000):
-        limiter.observe(limiter.limit, 0)
+        limiter.observe(limiter.limit, 0, limiter.limit)
         limiter.finished(0.01, "http_429", saturated=True)
         answers(limiter, 4)
     assert len(limiter.snapshot()["history"]) <= 500
@@ -125,7 +133,7 @@ async def test_a_limit_that_grows_lets_those_who_wait_go_at_once() -> None:
     second = asyncio.create_task(pool.acquire(REQUEST))
     await until(lambda: pool.waiting == 1)
     answers(limiter, 1)
-    limiter.observe(1, 0)
+    limiter.observe(1, 0, 1)
     for lease in (first, await second):
         lease.__exit__(None, None, None)
     assert pool.in_flight == 0
@@ -153,8 +161,12 @@ async def test_the_engine_is_asked_for_its_gauges_and_that_is_no_sign_of_life() 
     limiter = Limiter(4)
     answers(limiter, 1)
     async with engine(metrics) as server, serve_pool(server.port) as served:
+        served.pool.limit_by(limiter)
+        leases = [await served.pool.acquire(REQUEST) for _ in range(4)]
         watching = asyncio.create_task(watch_gauges(served.pool, limiter, interval=0.01))
         await until(lambda: limiter.limit == 8)
+        for lease in leases:
+            lease.__exit__(None, None, None)
         watching.cancel()
         await asyncio.wait([watching])
         assert served.replicas[0].last_success == float("-inf")
