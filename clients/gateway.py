@@ -7,6 +7,7 @@ changes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -86,10 +87,12 @@ class Gateway:
         On leaving, requests in flight end as failed (`gateway_stopped`) and the connections to the replicas close.
         Raises `OSError` if the port is taken.
         """
+        gc.freeze()  # what is there now stays: a full collection over it would stop every request for its length
         try:
             async with listening(self._visited, host, port) as url:
                 yield url
         finally:
+            gc.unfreeze()
             for replica in self.pool.replicas:
                 replica.upstream.close()
             await asyncio.sleep(0)  # the event loop closes the sockets

@@ -17,6 +17,7 @@ from clients.ledger import Ledger
 from clients.pool import Pool
 from clients.records import RequestRecords
 from clients.replica import Replica
+from clients.routing import policy
 from clients.rules import build_rules
 from clients.spec import RuleSpec
 
@@ -60,8 +61,9 @@ async def serve_pool(
     attempts: int = 3,
     rules: Sequence[dict[str, Any]] = (),
     records: RequestRecords | None = None,
+    routing: str = "least_in_flight",
 ) -> AsyncIterator[Served]:
-    pool, ledger = Pool(), Ledger()
+    pool, ledger = Pool(policy(routing)), Ledger()
     replicas = [Replica(f"r{n}", "127.0.0.1", port, model, api_key) for n, port in enumerate(ports)]
     for replica in replicas:
         pool.add(replica)

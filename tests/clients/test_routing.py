@@ -12,6 +12,9 @@ import pytest
 from clients.replica import Replica
 from clients.request import InferenceRequest, read_request
 from clients.routing import POLICIES, LeastInFlight, Policy, Prefix, TwoChoices, policy, prompt_start
+from tests.clients.scripted_engine import chat as chat_answer
+from tests.clients.scripted_engine import engine
+from tests.clients.serving import Serve
 
 EXAMPLES = "You are given worked examples of school arithmetic. " * 10
 
@@ -134,3 +137,19 @@ def test_a_bound_below_one_is_refused() -> None:
 )
 def test_the_start_of_a_prompt_is_found_in_every_form(body: dict[str, object], start: str) -> None:
     assert prompt_start(body, 4) == start
+
+
+async def test_through_the_gateway_a_prefix_stays_with_its_replica_until_that_is_lost(serve: Serve) -> None:
+    async with (
+        engine(chat_answer("a")) as one,
+        engine(chat_answer("b")) as other,
+        serve(one.port, other.port, routing="prefix") as served,
+    ):
+        questions = [{"messages": [{"role": "user", "content": f"{EXAMPLES} {n}"}]} for n in range(6)]
+        for question in questions[:3]:
+            assert (await served.chat(**question)).status_code == 200
+        assert sorted(len(server.asked) for server in (one, other)) == [0, 3]
+        served.pool.mark_dead(max(served.replicas, key=lambda replica: replica.served), "lost")
+        for question in questions[3:]:
+            assert (await served.chat(**question)).status_code == 200
+        assert [len(server.asked) for server in (one, other)] == [3, 3]
