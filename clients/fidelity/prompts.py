@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_TOKENS = 16
+MAX_TOKENS = 12
 """Tokens of one answer: enough to tell two texts apart, few enough for an engine that answers one at a time."""
 
 PROMPTS = (

@@ -11,7 +11,7 @@ from clients.fidelity.prompts import PROMPTS, REPETITION
 from clients.fidelity.report import Finding
 
 HOT = 2.0
-"""A temperature at which two texts of 16 tokens are hardly ever the same."""
+"""A temperature at which two texts of a dozen tokens are hardly ever the same."""
 
 
 async def check_temperature(asker: Asker, samples: Samples) -> Finding:

@@ -28,9 +28,8 @@ async def check_logprobs_completions(asker: Asker) -> Finding:
 
 async def check_prompt_scores(asker: Asker) -> Finding:
     """`echo` with `logprobs`: null first, then a finite number for every token, and not always the same one."""
-    answer = await asker.ask(SCORED, form="completions", max_tokens=0, echo=True, logprobs=1)
-    if answer.status != 200 and answer.status not in NO_ROUTE:  # not every engine generates nothing
-        answer = await asker.ask(SCORED, form="completions", max_tokens=1, echo=True, logprobs=1)
+    # One token, not none: llama-cpp-python takes 0 for "no limit" and fills its context.
+    answer = await asker.ask(SCORED, form="completions", max_tokens=1, echo=True, logprobs=1)
     scores = _token_logprobs(answer)
     if answer.status != 200 or not scores:
         return Finding("prompt_scores", "note", f"prompts are not scored: {_told(answer)}", {}, _LOGLIKELIHOOD)
