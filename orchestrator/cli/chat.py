@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import readline  # noqa: F401 - gives `input` its line editing and history
+import contextlib
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,9 @@ def chat(
     if prompt is not None:
         _ask(talk, asked, prompt)
         return
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):
+            importlib.import_module("readline")  # line editing for `input`; some write to the terminal when imported
     stderr().print(f"[bold]{escape(asked.name)}[/] at {escape(url)}; /help, Ctrl-D quits", highlight=False)
     while _turn(talk, asked):
         pass
