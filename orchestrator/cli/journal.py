@@ -122,7 +122,7 @@ def _path(journal: str) -> Path:
     for path in (given, given / "journal", Settings.load().jobs / journal / "journal"):
         if path.is_file():
             return path
-    raise JournalError(f"no journal {journal!r}", hint="give its file, or a job's id as `orchestrator ps` shows it")
+    raise JournalError(f"no journal {journal!r}", hint="give its file, or the id of a job: the name of its folder")
 
 
 def _scan(path: Path) -> Scan:
