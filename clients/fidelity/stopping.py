@@ -42,12 +42,12 @@ def stop_within(text: str) -> str | None:
 def _judged(whole: str, stop: str, text: str) -> Finding:
     before = whole[: whole.find(stop)]
     if stop in text and len(text) >= len(whole.rstrip()):
-        advice = "cut the answers at their stop strings afterwards; until then each runs on to max_tokens"
+        advice = "let the gateway cut the answers (rule stop_strings); each still runs on to max_tokens"
         return Finding(
             "stop_strings", "note", "a stop string of several tokens is ignored", {"effect": "ignored"}, advice
         )
     if stop in text:
-        advice = "cut the stop string off the answers before they are compared"
+        advice = "let the gateway cut it off (rule stop_strings)"
         return Finding("stop_strings", "note", "the answer ends with the stop string", {"effect": "kept"}, advice)
     if text.strip() == before.strip():
         return Finding("stop_strings", "ok", "a stop string ends the answer and is cut off", {"effect": "cut"})
