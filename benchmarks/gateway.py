@@ -111,7 +111,7 @@ def soak(name: str, server: servers.Server, requests: int) -> None:
     """Memory after each tenth, and its slope over the second half."""
     began, seen = time.monotonic(), list[float]()
     for tenth in range(10):
-        asyncio.run(closed(server.port, in_flight=64, seconds=0, stream=False, requests=requests // 10))
+        asyncio.run(closed(server.port, in_flight=64, seconds=0, requests=requests // 10))
         seen.append(server.memory)
         print(f"{name}: {(tenth + 1) * requests // 10} requests, {seen[-1]:.1f} MB, {time.monotonic() - began:.0f} s")
     slope = (seen[9] - seen[4]) / (requests / 2) * 1e6

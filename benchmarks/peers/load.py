@@ -6,7 +6,9 @@ import asyncio
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 from clients.upstream import Upstream
 
@@ -35,9 +37,11 @@ def prompt(number: int, *, stream: bool) -> bytes:
     return b'{"model":"m","messages":[{"role":"user","content":"%b"}],"temperature":0%b}' % (text.encode(), streamed)
 
 
-async def closed(port: int, *, in_flight: int, seconds: float, stream: bool, requests: int | None = None) -> Load:
+async def closed(
+    port: int, *, in_flight: int, seconds: float, stream: bool = False, requests: int | None = None
+) -> Load:
     """Each of `in_flight` clients asks again as soon as it is answered, for `seconds` or until `requests` are made."""
-    numbers = iter(range(requests)) if requests else _endless()
+    numbers = islice(_numbers(), requests)
     upstream, times = Upstream("127.0.0.1", port), list[float]()
     end = time.perf_counter() + seconds
 
@@ -85,8 +89,6 @@ def _load(times: list[float], seconds: float, cpu: float, upstream: Upstream) ->
     return Load(len(times), len(times) / seconds, centiles[49], centiles[98], cpu / seconds)
 
 
-def _endless():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    number = int.from_bytes(os.urandom(4), "big")
-    while True:
-        number += 1
-        yield number
+def _numbers() -> Iterator[int]:
+    """None of an earlier load."""
+    return count(int.from_bytes(os.urandom(6), "big"))
