@@ -1,32 +1,34 @@
 """Tool `gguf`: a Hugging Face folder as one GGUF file for llama.cpp, quantized on the way.
 
-Plain Llama models in f32, f16 and q8_0 are converted by a script of our own, which needs numpy and no torch. Other
-architectures, and the k-quants, need llama.cpp's own `convert_hf_to_gguf.py` and `llama-quantize`.
+Plain Llama models are converted by a script of our own, which needs numpy and no torch; other architectures by
+llama.cpp's `convert_hf_to_gguf.py`. The k-quants go through `llama-quantize` after either of them.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from launchers.compress.llama_folder import Unfit, pre_tokenizer_of
+from launchers.compress.llm_compressor import LlmCompressor
 from launchers.compress.spec import CompressSpec
-from launchers.compress.tool import OFFLINE, Step, Tool, Workshop, missing
+from launchers.compress.tool import OFFLINE, Step, Tool, Workshop
 from launchers.engine import Refusal
 from launchers.environments import Recipe
 from launchers.errors import CompressorMissing
-from launchers.registry import get_engine
 
 SCRIPT = Path(__file__).parent / "scripts" / "convert_gguf.py"
-OURS = ("f32", "f16", "q8_0")
-CONVERTED = (*OURS, "bf16")
-"""What llama.cpp's conversion writes by itself; the rest goes through `llama-quantize`."""
+CONVERTED = ("f32", "f16", "bf16", "q8_0")
+"""What a conversion writes by itself; the rest goes through `llama-quantize`."""
 QUANTIZED = (
     *("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_0", "q4_1", "q4_k_s", "q4_k_m"),
     *("q5_0", "q5_1", "q5_k_s", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs"),
 )
+BETWEEN = "bf16"
+"""What is converted to before it is quantized."""
 _BUILD = "build llama.cpp and set ORCHESTRATOR_LLAMA_CPP to its folder"
 
 
@@ -49,14 +51,20 @@ class GgufTool(Tool):
         )
 
     def steps(self, spec: CompressSpec, source: Path, output: Path, workshop: Workshop) -> tuple[Step, ...]:
-        """Our script where it fits, else llama.cpp's conversion and quantization."""
+        """The conversion, then the quantization where the scheme is one."""
         scheme, file = str(spec.scheme), output / self.produced(spec, source)
-        if scheme in OURS:
-            try:
-                return (self._ours(scheme, source, file, spec.args, workshop),)
-            except Unfit:
-                pass  # then llama.cpp's own must do
-        return _theirs(scheme, source, file, spec.args, workshop)
+        if scheme in CONVERTED:
+            return (self._conversion(scheme, source, file, spec.args, workshop),)
+        whole = output / "whole.gguf"
+        _, quantize = _llama_cpp(workshop.llama_cpp)
+        if quantize is None:
+            raise CompressorMissing(f"`llama-quantize`, which scheme `{scheme}` needs, is not here", hint=_BUILD)
+        remove = "import os, sys; os.unlink(sys.argv[1])"
+        return (
+            self._conversion(BETWEEN, source, whole, [], workshop),
+            Step((str(quantize), *spec.args, str(whole), str(file), scheme.upper())),
+            Step((sys.executable, "-c", remove, str(whole))),
+        )
 
     def produced(self, spec: CompressSpec, source: Path) -> str:
         """The file, named after the model and the scheme as the files on the hub are."""
@@ -67,58 +75,58 @@ class GgufTool(Tool):
         return (SCRIPT,)
 
     def identity(self, spec: CompressSpec, source: Path, workshop: Workshop) -> dict[str, object]:
-        """The environment, or which llama.cpp."""
-        if _unfit(str(spec.scheme), source) is None:
-            return Tool.identity(self, spec, source, workshop)
-        programs = [path for path in _llama_cpp(workshop.llama_cpp) if path]
-        return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in programs}
+        """The environment of our script, and llama.cpp's programs as far as they are used."""
+        convert, quantize = _llama_cpp(workshop.llama_cpp)
+        used = [convert if _unfit(source) else None, None if spec.scheme in CONVERTED else quantize]
+        programs = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in used if path}
+        return {**(super().identity(spec, source, workshop) if _unfit(source) is None else {}), **programs}
+
+    def version(self, workshop: Workshop) -> str | None:
+        """Of the `gguf` package; None where only llama.cpp's programs are used."""
+        found = workshop.environments.find(self.recipe)
+        return found.packages.get(self.name) if found else None
 
     def _impossible(self, spec: CompressSpec, source: Path | None, workshop: Workshop) -> Iterator[Refusal]:
         if source is None or spec.scheme not in self.schemes:
             return
-        reason = _unfit(spec.scheme, source)
         convert, quantize = _llama_cpp(workshop.llama_cpp)
-        if reason and (convert is None or (quantize is None and spec.scheme not in CONVERTED)):
-            yield Refusal("scheme", f"{reason}; {_BUILD}, or convert it elsewhere and serve the file")
+        if (reason := _unfit(source)) and convert is None:
+            yield Refusal(
+                "tool", f"our own conversion does not fit this model: {reason}; {_BUILD}, or serve a GGUF file"
+            )
+        if spec.scheme not in CONVERTED and quantize is None:
+            done = ", ".join(CONVERTED)
+            yield Refusal("scheme", f"`{spec.scheme}` needs llama.cpp's `llama-quantize`: {_BUILD}; without it: {done}")
 
-    def _ours(self, scheme: str, source: Path, file: Path, args: list[str], workshop: Workshop) -> Step:
-        splits = pre_tokenizer_of(source)
+    def _conversion(self, scheme: str, source: Path, file: Path, args: list[str], workshop: Workshop) -> Step:
+        if _unfit(source):
+            return _their_conversion(scheme, source, file, args, workshop)
         environment = self.environment(workshop)
         assert environment is not None  # it has a recipe
+        splits = pre_tokenizer_of(source)
         argv = (str(environment.python), str(SCRIPT), str(source), str(file), "--scheme", scheme, "--pre", splits)
         return Step((*argv, *args))
 
 
-def _unfit(scheme: str, source: Path) -> str | None:
-    """Why our own script does not do, None when it does."""
-    if scheme not in OURS:
-        return f"our own conversion has {', '.join(OURS)}; `{scheme}` needs llama.cpp's tools"
+def _unfit(source: Path) -> str | None:
+    """Why our own conversion does not do, None when it does."""
     try:
         pre_tokenizer_of(source)
     except Unfit as unfit:
-        return f"our own conversion does not fit this model: {unfit}"
+        return str(unfit)
     return None
 
 
-def _theirs(scheme: str, source: Path, file: Path, args: list[str], workshop: Workshop) -> tuple[Step, ...]:
-    convert, quantize = _llama_cpp(workshop.llama_cpp)
-    if convert is None or (quantize is None and scheme not in CONVERTED):
-        raise CompressorMissing(f"llama.cpp's tools for scheme `{scheme}` are not here", hint=_BUILD)
-    torch = get_engine("transformers").recipe  # their script needs torch and transformers, and this one has both
-    environment = workshop.environments.find(torch) if torch else None
-    if environment is None:
-        assert torch is not None
-        raise missing("gguf", torch)
-    python = str(environment.python)
-    if scheme in CONVERTED:
-        return (Step((python, str(convert), str(source), "--outfile", str(file), "--outtype", scheme, *args), OFFLINE),)
-    whole = file.with_name("whole.gguf")
-    remove = "import os, sys; os.unlink(sys.argv[1])"
-    return (
-        Step((python, str(convert), str(source), "--outfile", str(whole), "--outtype", "bf16"), OFFLINE),
-        Step((str(quantize), *args, str(whole), str(file), scheme.upper())),
-        Step((python, "-c", remove, str(whole))),
-    )
+def _their_conversion(scheme: str, source: Path, file: Path, args: list[str], workshop: Workshop) -> Step:
+    """llama.cpp's script, in an environment that has what it imports: torch, transformers, sentencepiece."""
+    convert, _ = _llama_cpp(workshop.llama_cpp)
+    if convert is None:
+        raise CompressorMissing("llama.cpp's conversion script is not here", hint=_BUILD)
+    with_torch = LlmCompressor()
+    environment = with_torch.environment(workshop)
+    assert environment is not None  # it has a recipe
+    argv = (str(environment.python), str(convert), str(source), "--outfile", str(file), "--outtype", scheme, *args)
+    return Step(argv, OFFLINE)
 
 
 def _llama_cpp(folder: Path | None) -> tuple[Path | None, Path | None]:

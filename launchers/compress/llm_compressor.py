@@ -40,7 +40,9 @@ class LlmCompressor(Tool):
         argv = [str(environment.python), str(SCRIPT), str(source), str(output), "--scheme", str(spec.scheme)]
         if (texts := spec.calibration) and texts.path:
             argv += ["--calibration", texts.path, "--samples", str(texts.samples), "--seqlen", str(texts.seqlen)]
-        return (Step((*argv, *spec.args), {**OFFLINE, "TOKENIZERS_PARALLELISM": "false"}),)
+        # Threads that wait by spinning starve each other when anything else runs.
+        quiet = {"TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+        return (Step((*argv, *spec.args), {**OFFLINE, **quiet}),)
 
     def inputs(self, spec: CompressSpec) -> tuple[Path, ...]:
         """Our script and the calibration texts."""
