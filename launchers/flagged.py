@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from launchers.engine import Engine, Launch, Place, Refusal
 from launchers.environments import Environment
+from launchers.errors import SpecRefused
 from launchers.flags import Flags, asked, known
 from launchers.spec import ServeSpec
 
@@ -97,8 +98,13 @@ class FlaggedEngine(Engine):
         ]
 
     def launch(self, spec: ServeSpec, place: Place) -> Launch:
-        """The command line for the version that `place.flags` tells of."""
+        """The command line for the version that `place.flags` tells of.
+
+        Raises: SpecRefused when that version cannot do what another could, so that nothing is dropped silently.
+        """
         flags = place.flags or known(self.name)
+        for refusal in self.refusals(spec, flags):
+            raise SpecRefused(f"serve.{refusal.field}: {refusal.message}", hint="`orchestrator doctor` shows versions")
         words = [word for option in self.options(flags) for word in _written(spec, option, flags)]
         ours = [default for default in self.defaults_for(spec, flags) if _applies(default, flags, spec.extra_args)]
         safe = [word for default in ours for word in (default.flag, default.value) if word is not None]

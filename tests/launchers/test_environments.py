@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,29 @@ def test_too_small_a_disk_is_said_before_anything_is_built(tmp_path: Path) -> No
     with pytest.raises(InstallFailed, match=r"needs 1350000\.0 GB of disk"):
         Environments(tmp_path / "root").install(recipe, report=ignore, log=tmp_path / "install.log")
     assert not (tmp_path / "install.log").exists()
+
+
+def test_an_environment_of_somebody_else_is_used_from_where_it_is(tmp_path: Path) -> None:
+    recipe = Recipe("theirs", None, "import pytest", "20 GB", "by hand", distribution="pytest", by_hand="git clone ...")
+    environments = Environments(tmp_path / "root")
+    with pytest.raises(InstallFailed, match="cannot be installed from a package index") as raised:
+        environments.install(recipe, report=ignore, log=tmp_path / "log")
+    assert raised.value.hint == "git clone ..."
+    adopted = environments.adopt(recipe, Path(sys.executable))
+    assert adopted.python == Path(sys.executable)
+    assert adopted.version == pytest.__version__
+    assert environments.find(recipe) == environments.install(recipe, report=ignore, log=tmp_path / "log") == adopted
+
+
+def test_an_environment_that_does_not_have_the_engine_is_not_adopted(tmp_path: Path) -> None:
+    recipe = Recipe("theirs", None, "import no_such_module", "20 GB", "by hand")
+    with pytest.raises(InstallFailed, match="No module named 'no_such_module'"):
+        Environments(tmp_path / "root").adopt(recipe, Path(sys.executable))
+    assert Environments(tmp_path / "root").find(recipe) is None
+
+
+def test_only_what_the_file_names_is_installed_when_the_recipe_says_so(tmp_path: Path) -> None:
+    recipe = replace(recipe_of(tmp_path, "markdown-it-py==4.3.0", "import sys"), no_deps=True)
+    found = Environments(tmp_path / "root").install(recipe, report=ignore, log=tmp_path / "install.log")
+    assert set(found.packages) - {"pip", "setuptools"} == {"markdown-it-py"}, "without the mdurl that it requires"
+    assert "--no-deps" in (tmp_path / "install.log").read_text()

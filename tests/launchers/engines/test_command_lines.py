@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from launchers.engine import Place
+from launchers.errors import SpecRefused
 from launchers.flags import known, known_versions
 from launchers.registry import engine_names, get_engine
 from launchers.spec import ServeSpec
@@ -96,6 +97,14 @@ def _changes(name: str, version: str, model: str, field: str, value: object) -> 
         return True
     with_it, without = (engine.launch(one, place) for one in (spec, ServeSpec.model_validate(plain)))
     return with_it.argv != without.argv or dict(with_it.env) != dict(without.env)
+
+
+def test_a_field_that_the_installed_version_cannot_honour_is_never_left_out_of_the_command() -> None:
+    """Checked before with the newest version's flags, started with an older one's."""
+    case = Case("lightllm", "1.0.1", "", {"chat_template": "/templates/plain.jinja"})
+    assert get_engine("lightllm").refusals(case.serve) == []
+    with pytest.raises(SpecRefused, match=r"serve\.chat_template: lightllm 1\.0\.1 has no flag for it"):
+        case.launch()
 
 
 def test_what_we_set_for_the_evaluation_is_told_and_can_be_set_otherwise() -> None:
