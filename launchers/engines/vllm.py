@@ -69,7 +69,7 @@ class VllmEngine(FlaggedEngine):
     readiness: ClassVar[Readiness] = Readiness(health_path="/health", lists_model=True)
     stop_grace: ClassVar[float] = 15.0
     concurrency: ClassVar[int] = 64
-    sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0}
 
     @property
     def recipe(self) -> Recipe | None:

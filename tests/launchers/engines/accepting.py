@@ -12,8 +12,6 @@ import runpy
 import sys
 import types
 
-import torch
-
 parse = argparse.ArgumentParser.parse_args
 
 
@@ -24,11 +22,13 @@ def parse_and_end(self: argparse.ArgumentParser, *given: object, **named: object
 
 
 argparse.ArgumentParser.parse_args = parse_and_end  # type: ignore[assignment]
-if not torch.cuda.is_available():
-    # LightLLM of 2024 asks the GPU for its name while it is imported.
+if sys.argv[1].startswith("lightllm"):
+    import torch
+
+    # LightLLM of 2024 asks the GPU for its name while it is imported, and there may be none.
     torch.cuda.get_device_name = lambda *_given: "none"  # type: ignore[assignment]
     torch.cuda.get_device_capability = lambda *_given: (8, 0)  # type: ignore[assignment]
-if importlib.util.find_spec("torchvision") is None:
+if sys.argv[1].startswith("lightllm") and importlib.util.find_spec("torchvision") is None:
     # It reads pictures there, has no build that fits every CPU build of torch, and no parser needs it.
     for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.io"):
         sys.modules[name] = types.ModuleType(name)

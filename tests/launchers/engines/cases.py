@@ -183,6 +183,14 @@ CASES = (
     ),
     Case(
         "vllm",
+        "0.32.0",
+        f"{VLLM} {ADDRESS} --seed 0 --dtype float32 --max-model-len 1024 --max-num-seqs 32 --generation-config vllm"
+        " --disable-uvicorn-access-log --enforce-eager",
+        {"dtype": "float32", "max_model_len": 1024, "max_concurrency": 32, "extra_args": ["--enforce-eager"]},
+        (),
+    ),
+    Case(
+        "vllm",
         "0.33.0",
         f"{VLLM} {ADDRESS} --seed 0 --tensor-parallel-size 2 --dtype bfloat16 --kv-cache-dtype fp8"
         " --gpu-memory-utilization 0.85 --max-model-len 4096 --max-num-seqs 16"

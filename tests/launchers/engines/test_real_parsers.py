@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from launchers.environments import Environments
+from launchers.flagged import FlaggedEngine
+from launchers.flags import known
+from launchers.registry import get_engine
+from orchestrator.settings import Settings
 from tests.launchers.engines.cases import CASES, Case
 
 PARSERS = Path(os.environ.get("ORCHESTRATOR_PARSERS", "~/.orchestrator/parsers")).expanduser()
 NEEDS_OLD_PACKAGES = ("lightllm-0.2024.5", "lmdeploy-0.2.6", "lmdeploy-0.4.2")
 ACCEPTING = Path(__file__).parent / "accepting.py"
 HELD = [case for case in CASES if case.engine in ("lightllm", "lmdeploy", "sglang")]
+INSTALLED = [case for case in CASES if (case.engine, case.version) in (("vllm", "0.32.0"), ("llamacpp", "0.3.36"))]
 
 pytestmark = pytest.mark.real
 
@@ -27,6 +33,32 @@ def ask_the_parser(case: Case, *argv: str) -> subprocess.CompletedProcess[str]:
     module, *arguments = argv
     command = [str(PARSERS / "venv" / "bin" / "python"), str(ACCEPTING), module, *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+
+
+@pytest.mark.parametrize("case", INSTALLED, ids=lambda case: case.id)
+def test_the_parser_of_an_installed_engine_takes_the_command_line(case: Case) -> None:
+    engine = get_engine(case.engine)
+    found = Environments(Settings.load().environments).find(case.engine)
+    if found is None or found.version != case.version or not isinstance(engine, FlaggedEngine):
+        pytest.skip(f"{case.engine} {case.version} is not installed: orchestrator install {case.engine}")
+    env = {**os.environ, **engine.help_command(found.python)[1]}
+    for arguments, code in ((case.launch().argv[2:], 0), ((*case.launch().argv[2:], "--nothingofthekind"), 2)):
+        command = [str(found.python), str(ACCEPTING), *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == code, done.stderr[-2000:]
+
+
+def test_the_flags_we_know_are_those_that_the_installed_engines_tell() -> None:
+    for name in ("vllm", "llamacpp"):
+        found = Environments(Settings.load().environments).find(name)
+        if found is None:
+            pytest.skip(f"{name} is not installed: orchestrator install {name}")
+        told = get_engine(name).flags(found)
+        assert told is not None
+        assert told.source == "help"
+        written = {flag for case in CASES if case.engine == name for flag in case.words if flag.startswith("--")}
+        ours = known(name, told.version).names & written
+        assert ours <= told.names
 
 
 @pytest.mark.parametrize("case", HELD, ids=lambda case: case.id)
