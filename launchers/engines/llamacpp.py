@@ -67,7 +67,7 @@ class LlamaCppEngine(FlaggedEngine):
             name="llamacpp",
             requirements=Path(__file__).parent.parent / "requirements" / "llamacpp.txt",
             check="import llama_cpp.server.app",
-            size="0.3 GB",
+            size="0.2 GB",
             time="8 to 15 minutes, it is compiled",
             distribution="llama-cpp-python",
             note="" if shutil.which("c++") or shutil.which("g++") else "needs a C++ compiler, which is not here",
