@@ -12,18 +12,19 @@ from clients.replica import Replica
 from launchers.engine import Engine
 from launchers.spec import ServeSpec
 from orchestrator.history import History
+from orchestrator.spec.models import JobSpec
 
 
-async def prove_fidelity(
-    wanted: FidelitySpec, serve: ServeSpec, engine: Engine, replica: Replica, history: History
-) -> None:
+async def prove_fidelity(spec: JobSpec, engine: Engine, replica: Replica, history: History) -> None:
     """Probe one replica, past the gateway, while no other request runs; nothing when it is not enabled.
 
     Raises: ProbeFailed when a finding falsifies and is not tolerated.
     """
+    wanted = spec.probe.fidelity
     if not wanted.enabled:
         return
-    checked = history.record.fidelity = await _probe(wanted, serve, engine, replica)
+    sampling = _sampling(engine) if spec.gateway.sampling_in_full else {}
+    checked = history.record.fidelity = await _probe(wanted, spec.serve, sampling, replica)
     history.save()
     for finding in checked.findings:
         if finding.verdict != "ok":
@@ -32,14 +33,14 @@ async def prove_fidelity(
         raise falsified(stopping)
 
 
-async def _probe(wanted: FidelitySpec, serve: ServeSpec, engine: Engine, replica: Replica) -> Fidelity:
+async def _probe(wanted: FidelitySpec, serve: ServeSpec, sampling: dict[str, Any], replica: Replica) -> Fidelity:
     return await fidelity(
         replica.base_url,
         model=replica.model or serve.served_name,
         tokenizer=_folder(serve.model),
         chat_template=_file(serve.chat_template),
         context=serve.max_input_len or serve.max_model_len,
-        sampling=_sampling(engine),
+        sampling=sampling,
         timeout=wanted.timeout,
         headers={name.decode(): value.decode() for name, value in replica.headers},
     )

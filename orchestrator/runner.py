@@ -158,8 +158,7 @@ class Runner:
 
     async def _prove(self, replica: Replica) -> None:
         """Nothing else talks to the engine yet: the evaluator waits in the gateway."""
-        engine = self._serving.allocation.engine
-        await prove_fidelity(self._spec.probe.fidelity, self._spec.serve, engine, replica, self.history)
+        await prove_fidelity(self._spec, self._serving.allocation.engine, replica, self.history)
 
     async def _start_evaluator(self, index: int, url: str) -> None:
         """The first one starts with the engine: its imports take as long as the engine's."""
