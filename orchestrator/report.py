@@ -95,7 +95,19 @@ def _served(record: JobRecord) -> list[str]:
     listing = "\n".join(commands) or str(record.resources["external"])
     restarted = [f"{one['name']} {one['restarts']}" for one in record.resources["replicas"] if one.get("restarts")]
     restarts = [f"Started again after a loss: {', '.join(restarted)}.\n"] if restarted else []
-    return ["## What served\n", f"```\n{listing}\n```\n", f"Gateway: {requests_line(record.gateway)}\n", *restarts]
+    made = _made(record.resources.get("compress"))
+    gateway = f"Gateway: {requests_line(record.gateway)}\n"
+    return ["## What served\n", f"```\n{listing}\n```\n", *made, gateway, *restarts]
+
+
+def _made(compress: Mapping[str, Any] | None) -> list[str]:
+    """Which model the served one was made of."""
+    if compress is None:
+        return []
+    how = " ".join(str(part) for part in (compress["tool"], compress["version"], compress["scheme"]) if part)
+    sizes = f"{compress['bytes_before']} bytes before, {compress['bytes_after']} after"
+    when = "made before" if compress["cached"] else f"made in {compress['seconds']:.1f} s"
+    return [f"The model is compressed: `{compress['source']}` by {how}, {when}; {sizes}.\n"]
 
 
 def _in_flight(limiter: Mapping[str, Any] | None) -> list[str]:

@@ -51,7 +51,7 @@ class LmdeployAutoAwq(Tool):
     def _impossible(self, spec: CompressSpec, source: Path | None, workshop: Workshop) -> Iterator[Refusal]:
         texts = spec.calibration
         if texts is None or (texts.dataset is None and texts.samples):
-            said = "name the data set that LMDeploy shall download (wikitext2, c4, pileval, gsm8k; ptb in old versions)"
+            said = "name the data set that LMDeploy shall download (wikitext2, c4, pileval, gsm8k; ptb up to 0.11)"
             yield Refusal("calibration.dataset", f"{said}, or set `samples: 0` to do without")
         if texts and texts.path:
             yield Refusal("calibration.path", "LMDeploy calibrates on data sets that it knows by name: use `dataset`")

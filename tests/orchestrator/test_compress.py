@@ -73,6 +73,7 @@ def test_the_produced_model_is_served_and_linked_to_its_source(
     assert list(job["times"]) == ["allocating", "compressing", "starting", "probing", "evaluating", "stopping"]
     assert job["teardown"]["clean"]
     assert "half of it is written" in Path(job["logs"]["compress"]).read_text()
+    assert f"compressed: `{source}` by command" in Path(job["report"]).read_text()
 
 
 def test_compressing_is_a_phase_of_allocating_before_starting(

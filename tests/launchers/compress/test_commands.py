@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,11 @@ def test_llm_compressor_gets_scheme_and_calibration(workshop: Workshop) -> None:
 
 def test_llmc_runs_under_torchrun_with_our_model_and_place_in_its_config(workshop: Workshop, tmp_path: Path) -> None:
     config = tmp_path / "awq.yml"
-    document = {"base": {"seed": 42}, "model": {"type": "Llama", "path": "theirs"}, "save": {"save_trans": True}}
+    document: dict[str, Any] = {
+        "base": {"seed": 42},
+        "model": {"type": "Llama", "path": "theirs"},
+        "save": {"save_trans": True},
+    }
     config.write_text(yaml.safe_dump(document))
     writing, running = argv_of(workshop, tool="llmc", config=str(config))
     assert writing[1:] == [str(config), f"{OUTPUT}/llmc.yml", str(DEMO), str(OUTPUT)]
@@ -91,6 +96,10 @@ def test_llmc_runs_under_torchrun_with_our_model_and_place_in_its_config(worksho
     assert " ".join(running) == f"{told} {OUTPUT}/llmc.yml --task_id compress"
     spec = spec_of(tool="llmc", config=str(config))
     assert get_tool("llmc").produced(spec, DEMO) == "transformed_model"
+    written = tmp_path / "written.yml"
+    subprocess.run([sys.executable, writing[0], str(config), str(written), "/m", "/out"], check=True)
+    document["model"]["path"], document["save"]["save_path"] = "/m", "/out"
+    assert yaml.safe_load(written.read_text()) == document
 
 
 def test_llmc_must_save_something_that_can_be_served(workshop: Workshop, tmp_path: Path) -> None:
