@@ -147,7 +147,7 @@ def _describe_environment(environment: Environment | None) -> dict[str, Any] | N
         return None
     return {
         "name": environment.name,
-        "version": environment.packages.get(environment.name),
+        "version": environment.version,
         "torch": environment.packages.get("torch"),
         "requirements": environment.requirements_hash,
         "folder": str(environment.folder),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from launchers.gpus import memory_used
+from launchers.leftovers import Removed
 from launchers.ports import is_listening, wait_free
 from launchers.process import StopReport
 from orchestrator.record import Teardown
@@ -45,18 +46,22 @@ def proof(
     survivors: Sequence[int],
     ports: Mapping[int, str],
     memory: Mapping[int, tuple[int, int]] | None,
+    files: Sequence[Removed],
     seconds: float,
 ) -> Teardown:
     """What the record says of a teardown; `killed` and `survivors` are those of the sweep by marker."""
     left = sorted({*survivors, *(pid for report in reports for pid in report.survivors)})
     swept = sorted({*killed, *(pid for report in reports for pid in report.swept)})
+    stuck = [path for one in files for path in one.left]
     given_back = all(after - before <= GPU_TOLERANCE for before, after in (memory or {}).values())
     return Teardown(
-        clean=not left and "held" not in ports.values() and given_back,
+        clean=not left and not stuck and "held" not in ports.values() and given_back,
         processes=len({pid for report in reports for pid in report.seen}),
         survivors=left,
         swept=swept,
         ports=dict(ports),
+        removed=[path for one in files for path in one.paths],
+        left=stuck,
         gpu_memory=dict(memory) if memory is not None else None,
         seconds=round(seconds, 3),
     )

@@ -91,6 +91,10 @@ class Teardown(BaseModel):
     """Process ids that only the sweep by marker found."""
     ports: dict[int, str]
     """Port -> `free`, `held` (by something of ours), or `foreign` (a server that is not ours listens on it)."""
+    removed: list[str] = []
+    """Files outside the working folders that the servers left behind, now removed."""
+    left: list[str] = []
+    """Such files that could not be removed."""
     gpu_memory: dict[int, tuple[int, int]] | None
     """GPU -> bytes used before the start and after the teardown; None without a driver."""
     seconds: float

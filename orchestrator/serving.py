@@ -203,7 +203,8 @@ class Serving:
         memory = self._memory or await self._memory_back()
         self._leases.close()
         ended = [report for one in reports for report in one]
-        return proof(ended, swept.killed, swept.survivors, states, memory, time.monotonic() - began)
+        files = [server.removed for server in self.servers.values()]
+        return proof(ended, swept.killed, swept.survivors, states, memory, files, time.monotonic() - began)
 
     def _journal(self, path: Path) -> Journal:
         return Journal(path, fingerprint=serving_fingerprint(self.spec, self._gateway_spec, self.allocation))

@@ -74,7 +74,7 @@ def refused(cli: Cli, spec: Path, *, extra: tuple[str, ...] = ()) -> dict[str, s
     done = cli.run("run", str(spec), "--json", *extra)
     assert done.returncode == 2, done.stderr
     assert _children_seconds() - before < 2, (
-        "the promise is two seconds; of processor time, for neighbours do not count"
+        "two seconds of processor time: neighbours do not count"
     )
     assert not (cli.home / "jobs").exists()
     found: dict[str, str] = {}

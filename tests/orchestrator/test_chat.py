@@ -123,6 +123,7 @@ def test_in_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_quits(slow: Running) ->
         until(lambda: bool(re.search(r"num_requests_running.* 0$", slow.ask("/metrics")[1], re.MULTILINE)))
         os.kill(terminal.process.pid, signal.SIGINT)
         terminal.wait_for("Ctrl-D quits")
+        terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.process.wait(10) == 0
     finally:
