@@ -2,12 +2,13 @@
 # demo    sets up everything and runs the main job: a real engine, a real model, real OpenCompass
 # test    sets up everything and passes the tests, the quick ones first
 # quick   the tests that need no engine and no evaluator
+# heavy   compression, vLLM and llama.cpp for real; installs 4 GB and compiles
 # check   format, lint, types, import contract
 # bench   the benchmarks
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test quick real check bench clean
+.PHONY: setup demo test quick real heavy check bench clean
 
 setup: .venv/ready
 
@@ -22,11 +23,16 @@ demo: setup
 test: quick real
 
 quick: setup
-	$(BIN)/pytest -n 2 -m 'not real'
+	$(BIN)/pytest -n 2 -m 'not slow and not real and not heavy'
 
 real: setup
 	$(BIN)/orchestrator install transformers opencompass
+	$(BIN)/pytest -n 2 -m slow
 	$(BIN)/pytest -m real
+
+heavy: setup
+	$(BIN)/orchestrator install transformers opencompass gguf llamacpp llmcompressor vllm
+	$(BIN)/pytest -m heavy
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from clients.spec import ProbeSpec
 from clients.upstream import Upstream
@@ -23,6 +24,8 @@ from launchers.spec import ServeSpec
 from orchestrator.serving import Serving
 from orchestrator.settings import Settings
 from tests.clients.scripted_engine import until
+
+pytestmark = pytest.mark.slow
 
 ROWS = Path(__file__).parents[2] / "eval_configs" / "data" / "demo_arithmetic" / "test.jsonl"
 ENGINE = ["{python}", str(Path(__file__).with_name("uneven_engine.py")), "--port", "{port}", "--answers", str(ROWS)]

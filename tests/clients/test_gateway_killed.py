@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from clients.journal import Journal
 from tests.clients.scripted_engine import DONE, Asked, chat_body, chunked, engine, event, raw
 from tests.clients.serving import CHAT_REQUEST, serve_pool
+
+pytestmark = pytest.mark.slow
 
 KILLS = 8
 WORKERS = 8
@@ -22,6 +25,7 @@ GATEWAY = """
 import asyncio, sys
 from pathlib import Path
 from clients import Gateway, Journal, Ledger, Pool, Replica
+
 
 async def main():
     pool, replica = Pool(), Replica("r0", "127.0.0.1", int(sys.argv[1]))

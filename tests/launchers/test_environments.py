@@ -14,10 +14,13 @@ import pytest
 from launchers.environments import Environments, Recipe
 from launchers.errors import InstallFailed
 
+pytestmark = pytest.mark.slow
+
 INSTALL = """
 import sys
 from pathlib import Path
 from launchers.environments import Environments, Recipe
+
 root, requirements = map(Path, sys.argv[1:3])
 recipe = Recipe("tiny", requirements, "import iniconfig", "1 MB", "seconds")
 found = Environments(root).install(recipe, report=print, log=root / sys.argv[3])

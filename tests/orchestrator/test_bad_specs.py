@@ -73,9 +73,7 @@ def refused(cli: Cli, spec: Path, *, extra: tuple[str, ...] = ()) -> dict[str, s
     before = _children_seconds()
     done = cli.run("run", str(spec), "--json", *extra)
     assert done.returncode == 2, done.stderr
-    assert _children_seconds() - before < 2, (
-        "two seconds of processor time: neighbours do not count"
-    )
+    assert _children_seconds() - before < 2, "two seconds of processor time: neighbours do not count"
     assert not (cli.home / "jobs").exists()
     found: dict[str, str] = {}
     for error in json.loads(done.stdout)["errors"]:

@@ -13,10 +13,13 @@ import pytest
 
 from tests.orchestrator.support import Cli, wait_for
 
+pytestmark = pytest.mark.slow
+
 WriteJob = Callable[..., Path]
 
 COPY = """
 import json, pathlib, sys, time
+
 model, output, counter, seconds = sys.argv[1:]
 with open(counter, "a") as file:
     file.write("made\\n")

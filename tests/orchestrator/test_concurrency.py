@@ -7,6 +7,8 @@ import pytest
 from benchmarks.concurrency import fake_engine, measure
 from clients.limiter import Limiter
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 8
 
 

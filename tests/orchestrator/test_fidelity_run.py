@@ -11,6 +11,8 @@ import pytest
 
 from tests.orchestrator.support import Cli
 
+pytestmark = pytest.mark.slow
+
 WriteJob = Callable[..., Path]
 
 

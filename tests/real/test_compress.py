@@ -20,7 +20,7 @@ from launchers.compress.tool import Workshop
 from launchers.environments import Environments
 from orchestrator.settings import Settings
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.heavy
 CONFIGS = Path(eval_configs.__file__).parent
 DEMO = CONFIGS / "models" / "demo-arithmetic"
 TRAIN = CONFIGS / "data" / "demo_arithmetic" / "train.jsonl"
