@@ -68,7 +68,7 @@ def test_every_answer_equals_the_one_that_the_engine_gives_when_it_is_asked_dire
     demo: dict[str, Any], real_cli: Cli
 ) -> None:
     samples = samples_of(demo)
-    up = real_cli.run("up", "--engine", "transformers", "--model", str(MODEL), "--name", "direct", "--detach", "--json")
+    up = real_cli.run("up", "--spec", str(CONFIGS / "jobs" / "demo.yaml"), "--name", "direct", "--detach", "--json")
     url = json.loads(up.stdout)["url"]
 
     def ask(sample: dict[str, Any]) -> str:
