@@ -28,11 +28,11 @@ quick: setup
 real: setup
 	$(BIN)/orchestrator install transformers opencompass
 	$(BIN)/pytest -n 2 -m slow
-	$(BIN)/pytest -m real
+	$(BIN)/pytest -m real --timeout 900
 
 heavy: setup
 	$(BIN)/orchestrator install transformers opencompass gguf llamacpp llmcompressor vllm
-	$(BIN)/pytest -m heavy
+	$(BIN)/pytest -m heavy --timeout 3600
 
 check: setup
 	$(BIN)/ruff format --check .
