@@ -7,7 +7,17 @@
     ├── DatasetMissing           a data set's data is not on this machine
     ├── JobTimeout               the job's or the evaluator's time limit passed
     ├── Lost                     the process that owned the job is gone
-    └── DeploymentError          `up`, `down`, `logs`: no such deployment, or the name is taken
+    ├── DeploymentError          `up`, `down`, `logs`: no such deployment, or the name is taken
+    ├── StoreError               the store cannot be opened: not reachable, or written by a newer version
+    ├── ServiceRunning           another process serves this store
+    ├── NotFound                 the store has no such job, attempt, deployment, comparison, token
+    ├── PreconditionFailed       it changed since the version that the caller saw
+    ├── QueueFull                no more jobs may be queued
+    └── Conflict                 what is asked for does not fit the state of its target
+        ├── IdempotencyConflict  the key was used before with another body
+        ├── TerminalState        the job is over
+        ├── StaleAttempt         the attempt is not the job's current one, or it is over
+        └── LeaseTaken           another holder has one of the GPUs or ports
 
 Each has a stable `code` (contract section 2), a message that says what happened to what, and a `hint`
 that says what to do next.
@@ -84,6 +94,64 @@ class DeploymentError(OrchestratorError):
     """No such deployment, or the name is taken."""
 
     code = "no_deployment"
+
+
+class StoreError(OrchestratorError):
+    """The store cannot be opened."""
+
+    code = "store"
+
+
+class ServiceRunning(OrchestratorError):
+    """Another process serves this store."""
+
+    code = "service_running"
+
+
+class NotFound(OrchestratorError):
+    """The store has no such thing."""
+
+    code = "not_found"
+
+
+class PreconditionFailed(OrchestratorError):
+    """It changed since the version that the caller saw."""
+
+    code = "precondition_failed"
+
+
+class QueueFull(OrchestratorError):
+    """No more jobs may be queued."""
+
+    code = "queue_full"
+
+
+class Conflict(OrchestratorError):
+    """What is asked for does not fit the state of its target."""
+
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The key was used before with another body."""
+
+    code = "idempotency_conflict"
+
+
+class TerminalState(Conflict):
+    """The job is over; a terminal state never changes."""
+
+
+class StaleAttempt(Conflict):
+    """The attempt is not the job's current one, or it is over: its runner has to stop."""
+
+    code = "stale_attempt"
+
+
+class LeaseTaken(Conflict):
+    """Another holder has one of the GPUs or ports."""
+
+    code = "lease_taken"
 
 
 def innermost(error: BaseException) -> BaseException:
