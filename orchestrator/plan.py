@@ -13,7 +13,7 @@ from orchestrator.allocation import Allocation, allocate
 from orchestrator.compressing import plan as plan_compression
 from orchestrator.errors import EvaluatorMissing
 from orchestrator.evaluators.base import Target
-from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.evaluators.registry import environment_of, get_evaluator, missing_hint
 from orchestrator.leases import Leases
 from orchestrator.settings import Settings
 from orchestrator.spec.models import EvaluateSpec, JobSpec
@@ -49,7 +49,14 @@ def target_of(evaluate: EvaluateSpec, serve: ServeSpec, allocation: Allocation, 
     # With `auto` the gateway finds how many the engine is given at once: enough must wait there for it to choose from.
     suits = (serve.max_concurrency or allocation.engine.concurrency) * serve.replicas
     concurrency = min(4 * suits, MOST_WORKERS) if evaluate.concurrency == "auto" else evaluate.concurrency
-    return Target(f"{url}/v1", serve.served_name, concurrency)
+    folder = Path(serve.model).expanduser() if serve.model else None
+    return Target(
+        f"{url}/v1",
+        serve.served_name,
+        concurrency,
+        model_folder=folder if folder and folder.is_dir() else None,
+        max_model_len=serve.max_model_len,
+    )
 
 
 def _plan_compression(
@@ -65,11 +72,11 @@ def _plan_evaluator(
     evaluate: EvaluateSpec, spec: JobSpec, base: Path, allocation: Allocation, settings: Settings
 ) -> dict[str, Any]:
     evaluator = get_evaluator(evaluate.evaluator)
-    environment = Environments(settings.environments).find(evaluator.recipe)
+    environment = environment_of(evaluator, Environments(settings.environments))
     if environment is None:
         raise EvaluatorMissing(
             f"evaluator `{evaluate.evaluator}` is not installed here",
-            hint=f"orchestrator install {evaluate.evaluator}",
+            hint=missing_hint(evaluator),
         )
     target = target_of(evaluate, spec.serve, allocation, f"http://127.0.0.1:{allocation.gateway_port}")
     with tempfile.TemporaryDirectory(prefix="orchestrator-plan-") as scratch:

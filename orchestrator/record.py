@@ -15,6 +15,7 @@ from launchers.errors import CompressFailed, LaunchError
 from launchers.server import tail_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.results import DatasetResult
+from orchestrator.speed import SpeedResult
 
 
 class State(StrEnum):
@@ -126,6 +127,8 @@ class JobRecord(BaseModel):
     """What is known about the engine's answers: see docs/fidelity.md."""
     failure: Failure | None = None
     results: list[DatasetResult] = []
+    speed: list[SpeedResult] = []
+    """What each evaluator `speed` measured."""
     gateway: dict[str, Any] = {}
     """What the gateway counted: asked, answered, failed by cause, retried."""
     teardown: Teardown | None = None

@@ -6,6 +6,8 @@ from statistics import NormalDist
 
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.speed import SpeedResult
+
 
 class Sample(BaseModel):
     """One question of a data set and what became of it."""
@@ -62,6 +64,8 @@ class Evaluation(BaseModel):
 
     datasets: list[DatasetResult]
     samples: list[Sample]
+    speed: SpeedResult | None = None
+    """What evaluator `speed` measured."""
 
 
 def wilson_interval(right: int, total: int, confidence: float = 0.95) -> tuple[float, float] | None:

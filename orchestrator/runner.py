@@ -23,7 +23,7 @@ from orchestrator.allocation import require_engine
 from orchestrator.compressing import make
 from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError, innermost
 from orchestrator.evaluation import EvaluatorRun
-from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.evaluators.registry import environment_of, get_evaluator, missing_hint
 from orchestrator.fidelity import prove_fidelity
 from orchestrator.history import History, View
 from orchestrator.job_folder import JobFolder
@@ -34,6 +34,7 @@ from orchestrator.results import DatasetResult, Sample
 from orchestrator.serving import Serving
 from orchestrator.settings import Settings
 from orchestrator.spec.models import JobSpec
+from orchestrator.speed import SpeedResult
 
 
 class Runner:
@@ -55,13 +56,13 @@ class Runner:
             folder=folder.path,
             tell=self._tell,
             gateway=spec.gateway,
-            adaptive=any(evaluate.concurrency == "auto" for evaluate in spec.evaluate),
+            adaptive=finds_limit(spec),
         )
         self._evaluators: list[EvaluatorRun] = []
         self._samples: list[Sample] = []
         self._work: asyncio.Task[None] | None = None
         self._interrupted = ""
-        self._short: list[DatasetResult] = []
+        self._short: list[DatasetResult | SpeedResult] = []
         self._hurrying: asyncio.Task[None] | None = None
 
     async def run(self) -> JobRecord:
@@ -164,11 +165,11 @@ class Runner:
         """The first one starts with the engine: its imports take as long as the engine's."""
         spec = self._spec.evaluate[index]
         evaluator = get_evaluator(spec.evaluator)
-        environment = Environments(self._settings.environments).find(evaluator.recipe)
+        environment = environment_of(evaluator, Environments(self._settings.environments))
         if environment is None:
             raise EvaluatorMissing(
                 f"evaluator `{spec.evaluator}` is not installed here",
-                hint=f"orchestrator install {spec.evaluator}  ({evaluator.recipe.size}, {evaluator.recipe.time})",
+                hint=missing_hint(evaluator),
             )
         name = f"{spec.evaluator}-{index}"
         folder = self._folder.path / name
@@ -193,6 +194,9 @@ class Runner:
             self._samples.extend(evaluation.samples)
             least = self._spec.evaluate[index].min_coverage
             self._short.extend(result for result in evaluation.datasets if result.coverage < least)
+            if measured := evaluation.speed:
+                self.history.record.speed = [*self.history.record.speed, measured]
+                self._short.extend([measured] if measured.coverage < least else [])
             self.history.save()
 
     def _verdict(self) -> tuple[State, Failure | None]:
@@ -257,6 +261,13 @@ class Runner:
             name = phase.rsplit("/", 1)[-1]
             record.logs = {**record.logs, name: str(self._folder.log(name))}
         self.history.note(phase, message, data)
+
+
+def finds_limit(spec: JobSpec) -> bool:
+    """Whether the gateway finds how many requests are in flight: not while an evaluator presses as it means to."""
+    if any(get_evaluator(evaluate.evaluator).own_pace for evaluate in spec.evaluate):
+        return False
+    return any(evaluate.concurrency == "auto" for evaluate in spec.evaluate)
 
 
 def _nothing() -> None:

@@ -24,6 +24,10 @@ class Target:
     """Name to send as `model`."""
     concurrency: int
     """Requests in flight."""
+    model_folder: Path | None = None
+    """Folder of the model with its tokenizer, where it is on this machine."""
+    max_model_len: int | None = None
+    """Longest input plus output of one request in tokens, where the spec says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,12 @@ class Evaluator(ABC):
     """An evaluator: how to run it and how to read it. Stateless."""
 
     name: ClassVar[str]
-    recipe: ClassVar[Recipe]
-    """The isolated environment it lives in."""
+    recipe: ClassVar[Recipe | None]
+    """The isolated environment it lives in; None: it runs in our own."""
+    asks_datasets: ClassVar[bool] = True
+    """False: `datasets` stays empty."""
+    own_pace: ClassVar[bool] = False
+    """It decides how many requests are in flight: the gateway holds none of them back."""
 
     @abstractmethod
     def refusals(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
+from launchers.environments import Environment, Environments
 from orchestrator.errors import EvaluatorMissing
 from orchestrator.evaluators.base import Evaluator
 
@@ -29,6 +32,20 @@ def get_evaluator(name: str) -> Evaluator:
         raise EvaluatorMissing(f"no evaluator `{name}` here{guess} available: {', '.join(evaluator_names())}")
     evaluator: Evaluator = found.load()()
     return evaluator
+
+
+def environment_of(evaluator: Evaluator, environments: Environments) -> Environment | None:
+    """The environment that the evaluator lives in: ours where it needs no other; None when it is not installed."""
+    if evaluator.recipe is not None:
+        return environments.find(evaluator.recipe)
+    prefix = Path(sys.prefix)
+    return Environment(evaluator.name, prefix, Path(sys.executable), {}, requirements_hash="", created="")
+
+
+def missing_hint(evaluator: Evaluator) -> str:
+    """What to do when it is not installed."""
+    recipe = evaluator.recipe
+    return f"orchestrator install {evaluator.name}  ({recipe.size}, {recipe.time})" if recipe else ""
 
 
 @cache

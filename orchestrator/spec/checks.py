@@ -15,7 +15,7 @@ from launchers.registry import get_engine
 from launchers.spec import ServeSpec
 from orchestrator.compressing import expected, source_of, workshop_of
 from orchestrator.errors import EvaluatorMissing, FieldError
-from orchestrator.evaluators.registry import get_evaluator
+from orchestrator.evaluators.registry import environment_of, get_evaluator
 from orchestrator.settings import Settings
 from orchestrator.spec.models import EvaluateSpec, JobSpec
 
@@ -149,7 +149,11 @@ def _check_evaluate(
     except EvaluatorMissing as missing:
         yield FieldError(f"{path}.evaluator", missing.message)
         return
-    environment = Environments(settings.environments).find(evaluator.recipe)
+    if evaluator.asks_datasets and not spec.datasets:
+        yield FieldError(f"{path}.datasets", "is required: a list of at least 1 name or path")
+    if spec.speed and spec.evaluator != "speed":
+        yield FieldError(f"{path}.speed", f"is for evaluator `speed`, not for `{spec.evaluator}`; remove it")
+    environment = environment_of(evaluator, Environments(settings.environments))
     for refusal in evaluator.refusals(spec, base, environment):
         yield FieldError(f"{path}.{refusal.field}", refusal.message)
     yield from _check_sampling(spec, f"{path}.generation", serve)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clients.spec import GatewaySpec, ProbeSpec
 from launchers.compress.spec import CompressSpec
 from launchers.spec import Count, Seconds, ServeSpec
+from orchestrator.spec.speed import SpeedSpec
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -40,9 +41,9 @@ class EvaluateSpec(BaseModel):
     model_config = _STRICT
 
     evaluator: str
-    """What asks and scores: `opencompass`, or one that a package registers."""
-    datasets: Annotated[list[str], Field(min_length=1)]
-    """Names of the evaluator's data set configs, or paths of config files."""
+    """What asks and scores: `opencompass`, `speed`, or one that a package registers."""
+    datasets: Annotated[list[str], Field(min_length=1)] = []
+    """Names of the evaluator's data set configs, or paths of config files. Required, but for evaluator `speed`."""
     limit: Count | None = None
     """Only the first N samples of each data set."""
     concurrency: Count | Literal["auto"] = "auto"
@@ -53,6 +54,8 @@ class EvaluateSpec(BaseModel):
     """Share of the samples that the engine must answer; below it the job ends `incomplete`."""
     timeout: Seconds | None = None
     """Seconds that this evaluator may take. Default: no limit but the job's."""
+    speed: SpeedSpec | None = None
+    """Evaluator `speed` only: what is measured."""
 
 
 class JobSpec(BaseModel):
