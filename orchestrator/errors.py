@@ -13,6 +13,12 @@
     ├── NotFound                 the store has no such job, attempt, deployment, comparison, token
     ├── PreconditionFailed       it changed since the version that the caller saw
     ├── QueueFull                no more jobs may be queued
+    ├── Unprotected              the service would be open to the network without a token
+    ├── Unauthorized             the request carries no token, or one that does not hold
+    ├── Forbidden                the token's role, the request's host or its origin does not allow it
+    │   └── PolicyRefused        the operator's policy does not allow what the spec asks for
+    ├── RateLimited              the token sent more requests than it may
+    ├── SecretMissing            a secret that the spec refers to is not there
     └── Conflict                 what is asked for does not fit the state of its target
         ├── IdempotencyConflict  the key was used before with another body
         ├── TerminalState        the job is over
@@ -124,6 +130,53 @@ class QueueFull(OrchestratorError):
     """No more jobs may be queued."""
 
     code = "queue_full"
+
+
+class Unprotected(OrchestratorError):
+    """The service would be open to the network without a token."""
+
+    code = "unauthorized"
+
+
+class Unauthorized(OrchestratorError):
+    """The request carries no token, or one that does not hold."""
+
+    code = "unauthorized"
+
+
+class Forbidden(OrchestratorError):
+    """Who asks may not do that, or the request comes from elsewhere than it says."""
+
+    code = "forbidden"
+
+
+class PolicyRefused(Forbidden):
+    """The operator's policy does not allow what the spec asks for; `errors` holds every refusal."""
+
+    code = "policy"
+
+    def __init__(self, refused: Sequence[tuple[str, FieldError]]) -> None:
+        """`refused`: the name of each rule that refuses, and what it refuses."""
+        self.errors = tuple(error for _, error in refused)
+        rules = ", ".join(dict.fromkeys(f"`{rule}`" for rule, _ in refused))
+        hint = f"the operator can allow it in orchestrator.toml; the rules: {rules}"
+        super().__init__(f"the operator's policy does not allow this job: {rules}", hint=hint)
+
+
+class RateLimited(OrchestratorError):
+    """The token sent more requests than it may; `retry_after` seconds from now it may again."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, hint=f"wait {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
+class SecretMissing(OrchestratorError):
+    """A secret that the spec refers to is not there."""
+
+    code = "secret_missing"
 
 
 class Conflict(OrchestratorError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,13 +15,66 @@ from pydantic_settings import (
 )
 
 from orchestrator.errors import BadSpec, FieldError
+from orchestrator.policy import Policy, is_loopback
+
+
+class ServiceSettings(BaseModel):
+    """How `orchestrator serve` runs: `[service]` in the file, `ORCHESTRATOR_SERVICE__HOST` and so on as variables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but the loopback needs tokens (`orchestrator token add`)."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8420
+    """Port to listen on; 0 takes a free one."""
+    store: str | None = None
+    """URL of the store, `postgresql+psycopg://...` for PostgreSQL. Default: SQLite, `service.db` in `home`."""
+    executor: str = "local"
+    """Where the runners run: `local`, or an executor that a package registers."""
+    allowed_hosts: list[str] = []
+    """Names under which clients reach the service beside the address above; with any of them tokens are needed."""
+    allowed_origins: list[str] = []
+    """Other web pages that may use the service, e.g. `https://dashboard.example.org`."""
+    require_token: bool = False
+    """Ask for a token on the loopback too. Needed behind a reverse proxy on the same machine."""
+    max_body: Annotated[int, Field(ge=1024)] = 1 << 20
+    """Largest body of a request, in bytes."""
+    max_page: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Most items of one page of a list."""
+    request_timeout: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds in which a request must have arrived whole."""
+    max_connections: Annotated[int, Field(ge=1)] = 1000
+    """Connections at once; more are answered 503."""
+    rate_per_minute: Annotated[int, Field(ge=1)] | None = 6000
+    """Requests per minute of one token that names no rate of its own. None: no limit."""
+    max_queued: Annotated[int, Field(ge=1)] | None = 100_000
+    """Jobs that one token, or the local user, may have in the queue. None: no limit."""
+    heartbeat_timeout: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds without a word from a runner after which it counts as lost."""
+    attempts_max: Annotated[int, Field(ge=1)] = 3
+    """How often a job is started at most when its runner is lost."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Days that a finished job is kept. Default: for ever."""
+    retention_jobs: Annotated[int, Field(ge=1)] | None = None
+    """Finished jobs that are kept, the newest ones. Default: all."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """How the service logs; `auto`: text on a terminal, else a JSON object per line."""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than the user of this machine may reach it: then every request needs a token."""
+        return not is_loopback(self.host) or bool(self.allowed_hosts) or self.require_token
 
 
 class Settings(BaseSettings):
     """What holds for every job on this machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ORCHESTRATOR_", use_attribute_docstrings=True, frozen=True, extra="forbid"
+        env_prefix="ORCHESTRATOR_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+        frozen=True,
+        extra="forbid",
     )
 
     home: Path = Path("~/.orchestrator")
@@ -36,6 +89,10 @@ class Settings(BaseSettings):
     """Folder of a built llama.cpp: what `compress` needs for schemes and models that our own conversion has not."""
     allow_trust_remote_code: bool = False
     """Whether a spec may set `trust_remote_code`."""
+    service: ServiceSettings = ServiceSettings()
+    """How `orchestrator serve` runs."""
+    policy: Policy = Policy()
+    """What the service's users may ask for."""
 
     @classmethod
     def settings_customise_sources(
@@ -68,6 +125,16 @@ class Settings(BaseSettings):
     def ports(self) -> range:
         """The ports that may be leased."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def store_url(self) -> str:
+        """Where the service keeps its jobs."""
+        return self.service.store or f"sqlite:///{self.root / 'service.db'}"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of the files that a spec may refer to by `${file:NAME}`."""
+        return (self.policy.secret_files or self.root / "secrets").expanduser().absolute()
 
     @property
     def environments(self) -> Path:
