@@ -1,0 +1,1 @@
+"""The REST service: routes over the store and the service."""
