@@ -69,8 +69,11 @@ class Server:
         log: Path,
         mark: str,
         held: Sequence[int] = (),
+        secrets: Mapping[str, str] | None = None,
     ) -> Server:
         """Make the working folder and start the process; `held` are the descriptors of its leases.
+
+        `secrets` replaces variables of the command for the process alone: what is shown or kept has the command's.
 
         Raises: StartFailed when the command does not exist or may not be run.
         """
@@ -81,7 +84,7 @@ class Server:
             link = place.folder / name
             link.unlink(missing_ok=True)
             link.symlink_to(target)
-        env = scrubbed(os.environ, command.env)
+        env = scrubbed(os.environ, {**command.env, **(secrets or {})})
         tree = await ProcessTree.start(command.argv, env=env, cwd=place.folder, log=log, mark=mark, held=held)
         return cls(engine, command, place, tree, log)
 

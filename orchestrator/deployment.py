@@ -19,7 +19,7 @@ from launchers.errors import LaunchError
 from launchers.spec import ServeSpec
 from orchestrator.allocation import require_engine
 from orchestrator.compressing import make
-from orchestrator.errors import DeploymentError, JobTimeout, innermost
+from orchestrator.errors import DeploymentError, OrchestratorError, innermost
 from orchestrator.job_folder import is_owned, own, owner_of, replace_text
 from orchestrator.record import Failure, Teardown, failure_of, now
 from orchestrator.serving import Serving
@@ -201,15 +201,14 @@ class Deployment:
         if work.cancelled():
             return None
         error = innermost(work.exception() or DeploymentError("every replica ended"))
-        if not isinstance(error, LaunchError | ClientError | DeploymentError | JobTimeout):
+        if not isinstance(error, LaunchError | ClientError | OrchestratorError):
             raise error
         failure = failure_of(error)
         server = next(iter(self._serving.servers.values()), None)
         if server is None:
             return failure
-        return failure.model_copy(
-            update={"log": str(server.log), "log_tail": server.tail(), "command": server.command.shell()}
-        )
+        told = {"log": str(server.log), "log_tail": server.tail(), "command": server.command.shell()}
+        return self._serving.redacted(failure.model_copy(update=told))
 
     def _enter(self, state: str) -> None:
         self.record.state = state

@@ -25,6 +25,7 @@ from launchers.server import Server
 from launchers.spec import ServeSpec
 from orchestrator.allocation import Allocation, PlannedReplica
 from orchestrator.reclaiming import PORT_PATIENCE, memory_back
+from orchestrator.secrets import Vault
 
 Tell = Callable[[str, str, Mapping[str, Any]], None]
 """Told of every step: (phase, message, data)."""
@@ -49,6 +50,8 @@ class Household:
     owner: str
     folder: Path
     tell: Tell
+    vault: Vault
+    """Resolves the secrets that the spec refers to."""
 
 
 class ReplicaLife:
@@ -81,7 +84,7 @@ class ReplicaLife:
     async def start(self) -> None:
         """Start the process and wait until it listens as itself; nothing for a server that is not ours.
 
-        Raises: StartFailed, EngineFailed, ForeignServer, StartupTimeout, StartupStalled.
+        Raises: SecretMissing, StartFailed, EngineFailed, ForeignServer, StartupTimeout, StartupStalled.
         """
         if self._planned is None:
             return
@@ -95,6 +98,7 @@ class ReplicaLife:
             log=house.folder / "logs" / f"{name}.log",
             mark=f"{house.owner}/{name}",
             held=house.allocation.locks,
+            secrets=house.vault.resolve(house.spec.env),
         )
         house.tell(f"starting/{name}", f"process {server.tree.pid} started", {"pid": server.tree.pid})
         rungs = await self._listening(server, engine)

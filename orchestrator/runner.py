@@ -211,7 +211,7 @@ class Runner:
     async def _tear_down(self, failure: Failure | None) -> None:
         record = self.history.record
         if failure:
-            self.history.fail(failure)
+            self.history.fail(self._serving.redacted(failure))
         if record.state is State.QUEUED:
             self.history.enter(State.ALLOCATING, "nothing was started")
         self.history.enter(State.STOPPING, "stopping everything that was started")

@@ -34,8 +34,9 @@ from orchestrator.allocation import Allocation, allocate
 from orchestrator.fingerprint import serving_fingerprint
 from orchestrator.leases import Leases
 from orchestrator.reclaiming import memory_back, ports_back, proof
-from orchestrator.record import Teardown
+from orchestrator.record import Failure, Teardown
 from orchestrator.replicas import Household, ReplicaLife, Tell
+from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
 PATIENCE = 5.0
@@ -68,8 +69,9 @@ class Serving:
         self.pool = Pool(policy(self._gateway_spec.routing))
         self.ledger = Ledger()
         self.honesty = Honesty(lambda: self.pool.in_flight > 0)
+        self.vault = Vault(settings.secrets)
         self._adaptive = adaptive
-        self._tell = tell
+        self._tell = _redacting(tell, self.vault)
         self._leases = Leases(settings, owner)
         self._gateway = AsyncExitStack()
         self._allocation: Allocation | None = None
@@ -83,6 +85,12 @@ class Serving:
         if self._allocation is None:
             raise RuntimeError("allocate() comes first")
         return self._allocation
+
+    def redacted(self, failure: Failure) -> Failure:
+        """`failure` without the values of secrets, which an engine may have printed."""
+        redact = self.vault.redact
+        told = {"message": redact(failure.message), "log_tail": redact(failure.log_tail)}
+        return failure.model_copy(update=told)
 
     @property
     def servers(self) -> dict[str, Server]:
@@ -129,7 +137,9 @@ class Serving:
         Raises: StartFailed, EngineFailed, ForeignServer, StartupTimeout, StartupStalled.
         """
         allocation = self.allocation
-        house = Household(self.spec, self.probe_spec, allocation, self.pool, self.owner, self.folder, self._tell)
+        house = Household(
+            self.spec, self.probe_spec, allocation, self.pool, self.owner, self.folder, self._tell, self.vault
+        )
         if allocation.external:
             self._lives = [ReplicaLife.external(house, *allocation.external)]
         else:
@@ -229,3 +239,7 @@ class Serving:
 
     def _ports(self) -> tuple[int, ...]:
         return self._allocation.ports if self._allocation else ()
+
+
+def _redacting(tell: Tell, vault: Vault) -> Tell:
+    return lambda phase, message, data: tell(phase, vault.redact(message), data)
