@@ -98,7 +98,7 @@ class Decision:
     """What to do now."""
 
     starts: tuple[Start, ...] = ()
-    """In the order of the queue."""
+    """In the order in which they were decided."""
     evict: tuple[Evict, ...] = ()
     why: Mapping[str, str] = field(default_factory=dict)
     """Why a job still waits, one sentence for people; of the first in the queue only, `explain` says it of any."""

@@ -1,0 +1,59 @@
+"""Past the head of the queue, what does not delay it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.scheduling.draft import Draft
+from orchestrator.scheduling.holders import UNKNOWN
+from orchestrator.scheduling.order import may_overtake
+from orchestrator.scheduling.reservation import Reservation, Step
+from orchestrator.scheduling.servers import Server
+from orchestrator.scheduling.snapshot import Waiting
+
+
+def backfill(draft: Draft, reservation: Reservation, head: Waiting, behind: Sequence[Waiting]) -> None:
+    """Start later jobs with what the head's reservation leaves; the last place of `max_running` is the head's too."""
+    soon, late = _room(draft, reservation)
+    for job in behind:
+        # First comparisons only, as most of a long queue ends here.
+        if job.gpus > (late if job.expected_seconds is None else soon) and job.serve_key not in draft.servers:
+            continue
+        if draft.places < 2:
+            return
+        if job.not_before <= draft.now and job.id not in draft.started:
+            lent = _lend(draft, reservation, head, job)
+            if lent:
+                reservation = lent
+                soon, late = _room(draft, reservation)
+
+
+def _room(draft: Draft, reservation: Reservation) -> tuple[int, int]:
+    """How many GPUs a job may get at most: one that is over in no time, and one that nobody knows the end of."""
+    steps = (reservation.until(end) for end in (math.nextafter(draft.now, math.inf), UNKNOWN))
+    soon, late = (max(min(step.room, (draft.free & ~step.kept).bit_count()), 0) for step in steps)
+    return soon, late
+
+
+def _lend(draft: Draft, reservation: Reservation, head: Waiting, job: Waiting) -> Reservation | None:
+    """Start a job that does not delay the head; the reservation after it, None where the job waits."""
+    end = draft.end_of(job)
+    step = reservation.until(end)
+    server = next((place for place in draft.servers.get(job.serve_key, ()) if _may_use(place, step, head, job)), None)
+    if server:
+        draft.use(job, server)
+        return reservation.lend(server.gpus.bit_count(), end)
+    if job.gpus > max(step.room, 0):
+        return None
+    gpus = draft.choose(job, draft.free & ~step.kept) if job.gpus else 0
+    if job.gpus and not gpus:
+        return None
+    draft.start(job, gpus)
+    return reservation.lend(job.gpus, end)
+
+
+def _may_use(server: Server, step: Step, head: Waiting, job: Waiting) -> bool:
+    """A server that stays anyway, one that the head does not need that long, or for one of its few followers."""
+    harmless = server.gpus.bit_count() <= step.room and not server.gpus & step.kept
+    return not server.gpus or harmless or may_overtake(job, head)
