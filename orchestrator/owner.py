@@ -7,6 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from orchestrator.deployment import Deployment, DeploymentFolder, DeploymentRecord
 from orchestrator.settings import Settings
 
@@ -21,4 +23,4 @@ async def own(folder: DeploymentFolder) -> DeploymentRecord:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if asyncio.run(own(DeploymentFolder(Path(sys.argv[1])))).failure else 0)
+    sys.exit(1 if uvloop.run(own(DeploymentFolder(Path(sys.argv[1])))).failure else 0)

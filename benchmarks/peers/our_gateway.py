@@ -9,6 +9,8 @@ import argparse
 import asyncio
 from pathlib import Path
 
+import uvloop
+
 from clients.gateway import Gateway
 from clients.journal import Journal
 from clients.ledger import Ledger
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--policy", default="least_in_flight", choices=POLICIES)
     given = parser.parse_args()
-    asyncio.run(serve(given.port, [int(port) for port in given.engines.split(",")], given.journal, given.policy))
+    uvloop.run(serve(given.port, [int(port) for port in given.engines.split(",")], given.journal, given.policy))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+import uvloop
 
 import eval_configs
 from launchers.compress.registry import get_tool
@@ -100,7 +101,7 @@ def _run(job: JobSpec, base: Path, settings: Settings, as_json: bool, resume: st
     console = stderr()
     console.print(f"job {record.id}: {record.name}")
     with LiveView(console) as view:
-        interrupted, record = asyncio.run(_in_loop(Runner(folder, record, job, base, settings, view)))
+        interrupted, record = uvloop.run(_in_loop(Runner(folder, record, job, base, settings, view)))
     if as_json:
         print_json(record)
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+import uvloop
 from rich.table import Table
 
 from orchestrator.cli.output import Exit, print_failure, print_json, stderr, stdout
@@ -142,7 +143,7 @@ def _attached(folder: DeploymentFolder, settings: Settings, as_json: bool) -> No
             loop.add_signal_handler(number, stop, number)
         return await deployment.run(lambda record: _ready(record, as_json))
 
-    record = asyncio.run(body())
+    record = uvloop.run(body())
     if record.failure:
         print_failure(record.failure)
         raise SystemExit(Exit.FAILED)
