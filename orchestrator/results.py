@@ -26,6 +26,8 @@ class Sample(BaseModel):
     """What the evaluator extracted from the output."""
     correct: bool | None
     """Whether the evaluator counts it right; None when it failed or the metric is not per sample."""
+    value: float | None = None
+    """What the metric gives it, in the unit of the score, where that is a number and not right or wrong."""
     failed: str | None = None
     """Why there is no answer (`http_500`, `empty_answer`, ...); None when there is one."""
 
