@@ -7,7 +7,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def load_spec(path: Path) -> tuple[JobSpec, list[FieldError]]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadSpec([FieldError("", f"cannot be read: {error}")], source=str(path)) from error
     try:
-        document = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeys)
+        document = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=UniqueKeys)
     except (yaml.YAMLError, ValueError) as error:
         raise BadSpec([FieldError("", f"is not valid YAML or JSON: {error}")], source=str(path)) from error
     return parse_spec(document, source=str(path))
@@ -68,6 +68,14 @@ def parse_serve(values: Mapping[str, object], *, source: str) -> tuple[ServeSpec
     document = {"serve": dict(values), "evaluate": [{"evaluator": "opencompass", "datasets": ["none"]}]}
     spec, errors = parse_spec(document, source=source)
     return spec.serve, errors
+
+
+def nearest(given: str, valid: Collection[str], *, what: str = "parameter") -> str:
+    """What to say about a name that is not among the valid ones: the nearest, or all of them."""
+    close = difflib.get_close_matches(given, sorted(valid), n=1, cutoff=0.5)
+    if close:
+        return f"unknown {what}; did you mean `{close[0]}`?"
+    return f"unknown {what}; valid here: {', '.join(sorted(valid)) or 'none'}"
 
 
 def _field_errors(details: Sequence[ErrorDetails], document: object) -> list[FieldError]:
@@ -114,11 +122,7 @@ def _shown(value: object) -> str:
 
 
 def _unknown_key(location: Location) -> str:
-    valid = sorted(_fields_at(JobSpec, location[:-1]))
-    close = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
-    if close:
-        return f"unknown key; did you mean `{close[0]}`?"
-    return f"unknown key; valid here: {', '.join(valid)}"
+    return nearest(str(location[-1]), _fields_at(JobSpec, location[:-1]), what="key")
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> set[str]:
@@ -155,7 +159,7 @@ def _remove(document: Any, location: Location) -> bool:
     return _remove(document, tuple(parents)) if parents else False
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """YAML without the silent loss of a key that is written twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -163,8 +167,10 @@ class _UniqueKeys(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            where = key_node.start_mark
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", where)
             if key in seen:
-                where = key_node.start_mark
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", where)
             seen.add(key)
         return super().construct_mapping(node, deep)
