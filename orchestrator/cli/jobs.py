@@ -54,11 +54,11 @@ def run(
     """
     settings = Settings.load()
     if install:
-        install_all(_missing_for(spec, settings), settings)
+        install_all(missing_for(load_spec(spec)[0], settings), settings)
     job, base = read_job(spec, settings)
     if dry_run:
-        _show_plan(job, base, settings, as_json)
-    _run(job, base, settings, as_json, resume)
+        show_plan(job, base, settings, as_json)
+    run_job(job, base, settings, as_json, resume)
 
 
 def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
@@ -67,7 +67,7 @@ def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
     The first time it installs the engine and the evaluator, each into an environment of its own.
     """
     settings = Settings.load()
-    missing = _missing_for(DEMO, settings)
+    missing = missing_for(load_spec(DEMO)[0], settings)
     if dry_run and missing:
         for recipe in missing:
             stderr().print(f"would install {recipe.name} first: {recipe.size}, {recipe.time}")
@@ -75,8 +75,8 @@ def demo(as_json: AsJson = False, dry_run: DryRun = False) -> None:
     install_all(missing, settings)
     job, base = read_job(DEMO, settings)
     if dry_run:
-        _show_plan(job, base, settings, as_json)
-    _run(job, base, settings, as_json)
+        show_plan(job, base, settings, as_json)
+    run_job(job, base, settings, as_json)
 
 
 def schema() -> None:
@@ -84,9 +84,8 @@ def schema() -> None:
     print_json(JobSpec.model_json_schema())
 
 
-def _missing_for(spec: Path, settings: Settings) -> list[Recipe]:
-    """What the spec names and is not installed; what is wrong with the spec is said later, all at once."""
-    job, _ = load_spec(spec)
+def missing_for(job: JobSpec, settings: Settings) -> list[Recipe]:
+    """What the job names and is not installed; what is wrong with its spec is said later, all at once."""
     recipes: list[Recipe | None] = [get_evaluator(evaluate.evaluator).recipe for evaluate in job.evaluate]
     recipes.append(get_engine(job.serve.engine).recipe)
     recipes.append(get_tool(job.compress.tool).recipe if job.compress else None)
@@ -95,7 +94,8 @@ def _missing_for(spec: Path, settings: Settings) -> list[Recipe]:
     return [recipe for recipe in named if environments.find(recipe) is None]
 
 
-def _run(job: JobSpec, base: Path, settings: Settings, as_json: bool, resume: str | None = None) -> NoReturn:
+def run_job(job: JobSpec, base: Path, settings: Settings, as_json: bool, resume: str | None = None) -> NoReturn:
+    """Run it in this process, show what came of it and exit with its code."""
     reap(settings)
     folder, record = new_job(job, settings, resume=resume)
     console = stderr()
@@ -128,7 +128,8 @@ async def _in_loop(runner: Runner) -> tuple[bool, JobRecord]:
     return bool(received) and received[0] is signal.SIGINT, record
 
 
-def _show_plan(job: JobSpec, base: Path, settings: Settings, as_json: bool) -> NoReturn:
+def show_plan(job: JobSpec, base: Path, settings: Settings, as_json: bool) -> NoReturn:
+    """Show what it would do and exit."""
     plan = plan_job(job, base, settings)
     if as_json:
         print_json(plan)
