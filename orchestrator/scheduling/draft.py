@@ -22,6 +22,8 @@ class Draft:
         self.inventory = gpu_set(snapshot.gpus)
         self.holders = holders_of(snapshot, self.inventory)
         held = union(holder.gpus for holder in self.holders)
+        self.reach = self.inventory & ~union(holder.gpus for holder in self.holders if holder.lasting)
+        """GPUs that come back without anybody deleting a deployment."""
         servers = servers_of(snapshot, self.inventory, held)
         self.servers = dict(servers.usable)
         self.idle = dict(servers.idle)
@@ -46,12 +48,6 @@ class Draft:
     def end_of(self, job: Waiting) -> float:
         """When a job that starts now is over."""
         return self.now + job.expected_seconds if job.expected_seconds and job.expected_seconds > 0 else UNKNOWN
-
-    def can_ever_fit(self, job: Waiting) -> bool:
-        """Whether the inventory has what the job needs."""
-        if job.explicit is None:
-            return job.gpus <= self.inventory.bit_count()
-        return not gpu_set(job.explicit) & ~self.inventory
 
     def choose(self, job: Waiting, pool: int) -> int:
         """GPUs of `pool` for a job that needs some; 0 where it has not got them."""
@@ -118,6 +114,13 @@ class Draft:
         self.free &= ~gpus
         if gpus:
             self.holders.append(Holder(job.id, gpus, self.end_of(job)))
+
+
+def could_fit(job: Waiting, gpus: int) -> bool:
+    """Whether these have what the job needs, if nobody held them."""
+    if job.explicit is None:
+        return job.gpus <= gpus.bit_count()
+    return not gpu_set(job.explicit) & ~gpus
 
 
 def union(sets: Iterable[int]) -> int:

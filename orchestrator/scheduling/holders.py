@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.scheduling.gpu_sets import gpu_set
 from orchestrator.scheduling.snapshot import Deployment, Snapshot
@@ -23,15 +23,17 @@ class Holder:
     """A set, see gpu_sets; never empty."""
     end: float
     """When they come back; UNKNOWN also for what should have come back already."""
+    lasting: bool = False
+    """A deployment that stays until somebody deletes it: nobody waits for its GPUs."""
 
 
 def holders_of(snapshot: Snapshot, usable: int) -> list[Holder]:
     """The holders of GPUs in `usable`, disjoint. An idle server is none: it can be stopped."""
     found, claimed = [], 0
-    for name, gpus, end in _claims(snapshot):
-        gpus &= usable & ~claimed
+    for claim in _claims(snapshot):
+        gpus = claim.gpus & usable & ~claimed
         if gpus:
-            found.append(Holder(name, gpus, end))
+            found.append(claim if gpus == claim.gpus else replace(claim, gpus=gpus))
             claimed |= gpus
     return found
 
@@ -41,26 +43,21 @@ def is_idle(deployment: Deployment) -> bool:
     return deployment.idle_until is not None and not deployment.in_use_by
 
 
-def _claims(snapshot: Snapshot) -> Iterator[tuple[str, int, float]]:
+def _claims(snapshot: Snapshot) -> Iterator[Holder]:
     # Deployments first: a job that runs on the server that it started lists the same GPUs, which stay with the server.
     ends = {attempt.id: attempt.expected_end for attempt in snapshot.running}
     for deployment in sorted(snapshot.deployments, key=lambda deployment: deployment.id):
         if not is_idle(deployment):
-            yield deployment.id, gpu_set(deployment.gpus), _end_of_use(deployment, ends, snapshot.now)
+            end = _end([ends.get(job) for job in deployment.in_use_by], snapshot.now)
+            yield Holder(deployment.id, gpu_set(deployment.gpus), end, lasting=deployment.idle_until is None)
     for attempt in sorted(snapshot.running, key=lambda attempt: attempt.id):
         if attempt.gpus:
-            yield attempt.id, gpu_set(attempt.gpus), _end([attempt.expected_end], snapshot.now)
+            yield Holder(attempt.id, gpu_set(attempt.gpus), _end([attempt.expected_end], snapshot.now))
     inventory = set(snapshot.gpus)
     for gpu in sorted(snapshot.taken & inventory):
-        yield "another command", 1 << gpu, UNKNOWN
-
-
-def _end_of_use(deployment: Deployment, ends: dict[str, float | None], now: float) -> float:
-    if deployment.idle_until is None:
-        return UNKNOWN
-    return _end([ends.get(job) for job in deployment.in_use_by], now)
+        yield Holder("another command", 1 << gpu, UNKNOWN)
 
 
 def _end(ends: Iterable[float | None], now: float) -> float:
     """The last of these; UNKNOWN where one is, or is overdue."""
-    return max(end if end is not None and end > now else UNKNOWN for end in ends)
+    return max((end if end is not None and end > now else UNKNOWN for end in ends), default=UNKNOWN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.scheduling.draft import Draft
+from orchestrator.scheduling.draft import Draft, could_fit
 from orchestrator.scheduling.gpu_sets import gpu_set
 from orchestrator.scheduling.order import FOLLOWERS, may_overtake
 from orchestrator.scheduling.servers import Server
@@ -27,14 +27,14 @@ def serve_in_turn(draft: Draft, queue: Sequence[Waiting]) -> int | None:
 
 
 def _serve(draft: Draft, job: Waiting, next_jobs: Sequence[Waiting]) -> bool:
-    """Start a job, or set aside what it needs, where that is possible; one that can never fit is passed over."""
+    """Start a job, or set aside what it needs, where that is possible; one that waits for more is passed over."""
     if places := draft.servers.get(job.serve_key):
         draft.use(job, places[0])
     elif not job.gpus:
         draft.start(job, 0)
     elif gpus := draft.choose(job, draft.free):
         draft.start(job, gpus)
-    elif draft.can_ever_fit(job):
+    elif could_fit(job, draft.reach):
         return _serve_by_stopping(draft, job, next_jobs)
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.scheduling.draft import could_fit
 from orchestrator.scheduling.gpu_sets import gpu_set, members
 from orchestrator.scheduling.holders import UNKNOWN
 from orchestrator.scheduling.outcome import Head, Outcome
@@ -16,8 +17,10 @@ def reason(outcome: Outcome, job: Waiting) -> str:
     draft = outcome.draft
     if job.not_before > draft.now:
         return f"an attempt was lost; the next starts in {_duration(job.not_before - draft.now)} at the earliest"
-    if not draft.can_ever_fit(job):
+    if not could_fit(job, draft.inventory):
         return _never(outcome, job)
+    if not could_fit(job, draft.reach):
+        return f"{_held_or_few(outcome, job)}; it starts when a deployment is deleted"
     if job.id in draft.aside:
         return "an idle server is being stopped to give it its GPUs"
     if outcome.head is None:
@@ -35,9 +38,15 @@ def _never(outcome: Outcome, job: Waiting) -> str:
     return f"it can never start here: it needs {_named(missing)}, which the inventory does not have"
 
 
+def _held_or_few(outcome: Outcome, job: Waiting) -> str:
+    if job.explicit is not None:
+        return f"it needs {_named(gpu_set(job.explicit))}; {_held(outcome, job)}"
+    return f"it needs {_gpus(job.gpus)} and deployments leave {outcome.draft.reach.bit_count()}"
+
+
 def _shortage(outcome: Outcome, head: Head) -> str:
     if head.job.explicit is None:
-        return f"it needs {_gpus(head.job.gpus)} and {head.free.bit_count()} are free"
+        return f"it needs {_gpus(head.job.gpus)} and {_free(head.free)}"
     return f"it needs {_named(gpu_set(head.job.explicit))}; {_held(outcome, head.job)}"
 
 
@@ -53,7 +62,7 @@ def _behind(outcome: Outcome, head: Head, job: Waiting) -> str:
     if job.explicit is not None and (held := _held(outcome, job)):
         return f"it needs {_named(gpu_set(job.explicit))}; {held}"
     if job.gpus > draft.free.bit_count():
-        return f"it needs {_gpus(job.gpus)} and {draft.free.bit_count()} are free; {head.job.id} is next"
+        return f"it needs {_gpus(job.gpus)} and {_free(draft.free)}; {head.job.id} is next"
     return f"what is free is kept for {head.job.id}, which is next and would start later otherwise"
 
 
@@ -62,6 +71,11 @@ def _held(outcome: Outcome, job: Waiting) -> str:
     wanted = gpu_set(job.explicit or ())
     holds = [(holder.gpus & wanted, holder.name) for holder in outcome.draft.holders if holder.gpus & wanted]
     return ", ".join(f"{_named(gpus)} held by {name}" for gpus, name in sorted(holds))
+
+
+def _free(gpus: int) -> str:
+    count = gpus.bit_count()
+    return f"{count or 'none'} {'are' if count > 1 else 'is'} free"
 
 
 def _gpus(count: int) -> str:

@@ -51,8 +51,8 @@ class Reservation:
 
 
 def reserve_any(count: int, free: int, holders: Iterable[Holder], now: float) -> Reservation:
-    """For a head that needs any `count` GPUs, more than the `free` ones (a number)."""
-    sizes = [(holder.end, holder.gpus.bit_count()) for holder in holders]
+    """For a head that needs any `count` GPUs, more than the `free` ones (a number), and gets them from `holders`."""
+    sizes = [(holder.end, holder.gpus.bit_count()) for holder in holders if not holder.lasting]
     sums = _sums(size for end, size in sizes if end == UNKNOWN)
     returning = Counter({now: free})
     for end, size in sizes:
