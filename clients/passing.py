@@ -69,14 +69,13 @@ class Passage:
         self._journal = journal
         self._folder = beside(journal.path) if journal is not None else None
 
-    @property
-    def journaling(self) -> bool:
-        """Is there a journal?"""
-        return self._journal is not None
+    def keeps(self, request: InferenceRequest) -> bool:
+        """Is there a journal, and the request for it?"""
+        return self._journal is not None and request.journaled
 
     async def replay(self, request: InferenceRequest, reply: Reply) -> Answered | None:
         """Answer from the journal, if it holds the answer. Raises `JournalError`."""
-        stored = self._journal.take(request.key) if self._journal is not None else None
+        stored = self._journal.take(request.key) if self._journal is not None and request.journaled else None
         if stored is None:
             return None
         if stored.content_type == SPOOLED:
@@ -124,7 +123,7 @@ class Passage:
         self, request: InferenceRequest, replica: str, response: UpstreamResponse, body: bytes, content_type: str = ""
     ) -> None:
         """Into the journal, if there is one; the content type is the engine's unless another is given."""
-        if self._journal is not None:
+        if self._journal is not None and request.journaled:
             content_type = content_type or response.header(b"content-type").decode("latin-1")
             await self._journal.append(request.key, StoredAnswer(response.status, content_type, body, replica))
 
@@ -137,7 +136,7 @@ class Passage:
         tokens: tuple[int, int] | None,
     ) -> None:
         """As `store`, of what is in a file."""
-        if self._journal is not None:
+        if self.keeps(request):
             content_type = response.header(b"content-type").decode("latin-1")
             spooled = await spool.keep(request.key, content_type, tokens)
             await self.store(request, replica, response, spooled.reference, SPOOLED)
@@ -215,9 +214,10 @@ class _Stream:
     async def _pieces(self, spool: Spool) -> bytes:
         """Pass on all that may be; returns the rest."""
         held: list[bytes] = []
+        kept = self._passage.keeps(self._request)
         async for data in self._response:
             self._judge.add(data)
-            if self._passage.journaling:
+            if kept:
                 await spool.add(data)
             if self._judge.done:
                 held.append(data)

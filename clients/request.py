@@ -11,6 +11,7 @@ import orjson
 from clients.connection import Headers
 
 ON_FAILURE = b"x-orchestrator-on-failure"
+JOURNAL = b"x-orchestrator-journal"
 
 # Hop-by-hop (RFC 9110 7.6.1), rewritten here, or meant for us: none of them may reach the engine. Without
 # `accept-encoding` the answer comes uncompressed, so that it can be judged and journaled as it is.
@@ -40,6 +41,8 @@ class InferenceRequest:
     """A hash of the target and the canonical body: what makes two requests the same."""
     marked: bool
     """The client wants a failure as a marked answer, not as an error."""
+    journaled: bool = True
+    """Answered from the journal and kept there; False for what is asked to see how long it takes."""
 
     @property
     def streaming(self) -> bool:
@@ -66,6 +69,7 @@ def read_request(path: str, target: str, headers: Headers, body: bytes) -> Infer
         json=json if isinstance(json, dict) else None,
         key=blake2b(target.encode("latin-1") + b"\0" + canonical, digest_size=16).hexdigest(),
         marked=any(name == ON_FAILURE and value == b"mark" for name, value in headers),
+        journaled=not any(name == JOURNAL and value == b"off" for name, value in headers),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is left for people and programs after a job: `report.md` and `samples.jsonl`."""
+"""What is left for people and programs after a job: `report.md`, `samples.jsonl` and the plots of speeds."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from typing import Any
 
 from clients.fidelity import Fidelity
 from orchestrator.job_folder import JobFolder, replace_text
+from orchestrator.plots import write_plots
 from orchestrator.record import JobRecord
 from orchestrator.results import DatasetResult, Sample
+from orchestrator.speed_report import speed_section
 
 SHOWN_FAILURES = 20
 SHOWN_LIMITS = 20
 
 
 def write_report(folder: JobFolder, record: JobRecord, samples: Sequence[Sample]) -> None:
-    """Write both files into the job's folder."""
+    """Write them into the job's folder."""
     lines = "".join(f"{sample.model_dump_json()}\n" for sample in samples)
     replace_text(folder.path / "samples.jsonl", lines)
-    replace_text(folder.path / "report.md", markdown(record, samples))
+    plots = write_plots(folder.path / "plots", record.speed)
+    shown = [f"plots/{path.name}" for path in plots if path.suffix == ".svg"]
+    replace_text(folder.path / "report.md", markdown(record, samples, shown))
 
 
-def markdown(record: JobRecord, samples: Sequence[Sample]) -> str:
-    """The report as Markdown."""
+def markdown(record: JobRecord, samples: Sequence[Sample], plots: Sequence[str] = ()) -> str:
+    """The report as Markdown; `plots` are paths of pictures relative to it."""
     parts = [
         f"# {record.name}: {record.state}\n",
         *_failure(record),
         *_scores(record.results),
+        *speed_section(record.speed, plots),
         *_phases(record),
         *_served(record),
         *_in_flight(record.gateway.get("limiter")),

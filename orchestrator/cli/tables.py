@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.fidelity import Fidelity
+from orchestrator.cli.speed_tables import speed_parts
 from orchestrator.deployment import DeploymentRecord
 from orchestrator.record import JobRecord, State
 from orchestrator.report import requests_line, score_cell
@@ -28,6 +29,7 @@ def summary(record: JobRecord) -> Group:
     parts: list[Any] = [title]
     if record.results:
         parts.append(_scores(record))
+    parts.extend(speed_parts(record.speed))
     parts.append(_facts(record))
     return Group(*parts)
 

@@ -173,9 +173,12 @@ class FakeEngine:
         events = [(False, event(_MASKED))] if fault is Fault.ERROR_BODY else list(chunks(done))
         if fault is Fault.TRUNCATE:
             events = events[: len(events) // 2]
+        clock = asyncio.get_running_loop().time
+        due = clock()
         for is_token, chunk in events:
             if pace and is_token:
-                await asyncio.sleep(1 / pace)
+                due += 1 / pace  # by the clock: what a sleep is too long for does not add up
+                await asyncio.sleep(max(0.0, due - clock()))
             connection.stream(chunk)
         if fault is Fault.TRUNCATE:
             connection.close()

@@ -12,6 +12,9 @@ QWEN_LENGTHS = (1, 6144, 14336, 30720, 63488, 129024)
 """Context lengths of the Qwen2.5 speed benchmark, in tokens; with 2048 generated each fills a power of two."""
 DOUBLING = (1, 2, 4, 8, 16, 32, 64, 128)
 
+By = Literal["concurrency", "rate"]
+"""What a sweep raises."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
@@ -73,11 +76,11 @@ class LoadSpec(_Part):
     """End the sweep at the first point that is saturated."""
 
     @property
-    def points(self) -> list[tuple[Literal["concurrency", "rate"], float]]:
+    def points(self) -> list[tuple[By, float]]:
         """The points of the sweep, in order: concurrency first."""
-        doubling = None if self.rate else list(DOUBLING)
-        flights = [("concurrency", float(one)) for one in self.concurrency or doubling or []]
-        return [*flights, *(("rate", one) for one in self.rate or [])]  # type: ignore[list-item]
+        flights = self.concurrency or ([] if self.rate else list(DOUBLING))
+        points: list[tuple[By, float]] = [("concurrency", float(one)) for one in flights]
+        return [*points, *(("rate", one) for one in self.rate or [])]
 
 
 class SpeedSpec(_Part):

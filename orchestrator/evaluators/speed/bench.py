@@ -1,0 +1,69 @@
+"""What every part of a measurement uses: the client, the prompts, the memory of the engine, and how it went."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from clients.honesty import Honesty
+from orchestrator.evaluators.speed.asking import Client, Timing
+from orchestrator.evaluators.speed.memory import Seen, ServingProcesses
+from orchestrator.evaluators.speed.prompts import PromptMaker
+
+CLIENT_LIMITED = "the measuring process was the limit (event loop late, or no processor time left)"
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen while something was measured."""
+
+    memory: Seen
+    honesty: Honesty
+
+    @property
+    def invalid(self) -> list[str]:
+        """Why what was measured is not the engine's speed, as far as our own process goes."""
+        return [CLIENT_LIMITED] if self.honesty.client_limited else []
+
+
+@dataclass(slots=True)
+class Bench:
+    """The tools of a measurement."""
+
+    client: Client
+    maker: PromptMaker
+    serving: ServingProcesses
+    limit: int | None
+    """Longest prompt and answer together; None: unknown."""
+    step: Callable[[], None]
+    """To be called after every request that counts."""
+    asked: int = 0
+    failed: int = 0
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[Watch]:
+        """Watch the engine's memory and our own gauges for the length of the block."""
+        honesty = Honesty()
+        async with self.serving.watched() as seen, honesty.watching():
+            yield Watch(seen, honesty)
+
+    def count(self, timings: Sequence[Timing]) -> list[Timing]:
+        """Count requests and return those that were answered."""
+        answered = [timing for timing in timings if timing.failed is None]
+        self.asked += len(timings)
+        self.failed += len(timings) - len(answered)
+        return answered
+
+    def fits(self, tokens: int) -> bool:
+        """Whether prompt and answer of so many tokens fit, as far as known."""
+        return self.limit is None or tokens <= self.limit
+
+
+def failures(timings: Sequence[Timing]) -> list[str]:
+    """`2 of 3 requests failed (timeout)`, or nothing."""
+    causes = [timing.failed for timing in timings if timing.failed]
+    named = ", ".join(dict.fromkeys(causes))
+    return [f"{len(causes)} of {len(timings)} requests failed ({named})"] if causes else []
