@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,7 @@ from orchestrator.errors import BadSpec, FieldError
 from orchestrator.spec.models import JobSpec
 
 Location = tuple[int | str, ...]
+Spec = TypeVar("Spec", bound=BaseModel)
 
 
 def load_spec(path: Path) -> tuple[JobSpec, list[FieldError]]:
@@ -27,19 +28,29 @@ def load_spec(path: Path) -> tuple[JobSpec, list[FieldError]]:
 
     Raises: BadSpec when the file cannot be read or is not a mapping.
     """
+    return parse_spec(load_document(path), source=str(path))
+
+
+def load_document(path: Path) -> object:
+    """What a YAML or JSON file holds. Raises: BadSpec when it cannot be read."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise BadSpec([FieldError("", f"cannot be read: {error}")], source=str(path)) from error
     try:
-        document = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=UniqueKeys)
+        loaded: object = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=UniqueKeys)
     except (yaml.YAMLError, ValueError) as error:
         raise BadSpec([FieldError("", f"is not valid YAML or JSON: {error}")], source=str(path)) from error
-    return parse_spec(document, source=str(path))
+    return loaded
 
 
 def parse_spec(document: object, *, source: str = "the job spec") -> tuple[JobSpec, list[FieldError]]:
-    """The spec, and the errors of its form.
+    """A job's spec, and the errors of its form; see `parse_as`."""
+    return parse_as(JobSpec, document, source=source)
+
+
+def parse_as(model: type[Spec], document: object, *, source: str) -> tuple[Spec, list[FieldError]]:
+    """The document as `model`, and the errors of its form.
 
     With errors the spec is what is left without the wrong keys, so that the caller can check the rest of it and
     report everything together. Relative paths are kept as they are written.
@@ -51,10 +62,10 @@ def parse_spec(document: object, *, source: str = "the job spec") -> tuple[JobSp
     errors: list[FieldError] = []
     while True:
         try:
-            return JobSpec.model_validate(remaining), errors
+            return model.model_validate(remaining), errors
         except ValidationError as invalid:
             details = invalid.errors(include_url=False)
-            errors.extend(error for error in _field_errors(details, remaining) if not _follows(error, errors))
+            errors.extend(error for error in _field_errors(model, details, remaining) if not _follows(error, errors))
             removed = [_remove(remaining, detail["loc"]) for detail in reversed(details)]
             if not any(removed):
                 raise BadSpec(errors, source=source) from None
@@ -78,11 +89,11 @@ def nearest(given: str, valid: Collection[str], *, what: str = "parameter") -> s
     return f"unknown {what}; valid here: {', '.join(sorted(valid)) or 'none'}"
 
 
-def _field_errors(details: Sequence[ErrorDetails], document: object) -> list[FieldError]:
+def _field_errors(model: type[BaseModel], details: Sequence[ErrorDetails], document: object) -> list[FieldError]:
     """One error per path: the alternatives of a union are joined."""
     messages: dict[str, list[str]] = {}
     for detail in details:
-        messages.setdefault(_path(detail["loc"], document), []).append(_message(detail))
+        messages.setdefault(_path(detail["loc"], document), []).append(_message(model, detail))
     return [FieldError(path, " or ".join(dict.fromkeys(said))) for path, said in messages.items()]
 
 
@@ -105,10 +116,10 @@ def _path(location: Location, document: Any) -> str:
     return ".".join(parts)
 
 
-def _message(detail: ErrorDetails) -> str:
+def _message(model: type[BaseModel], detail: ErrorDetails) -> str:
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(detail["loc"])
+            return _unknown_key(model, detail["loc"])
         case "missing":
             return "is required"
         case _:
@@ -121,16 +132,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _unknown_key(location: Location) -> str:
-    return nearest(str(location[-1]), _fields_at(JobSpec, location[:-1]), what="key")
+def _unknown_key(model: type[BaseModel], location: Location) -> str:
+    return nearest(str(location[-1]), _fields_at(model, location[:-1]), what="key")
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> set[str]:
     if not location:
         return set(model.model_fields)
     head, *tail = location
-    inner = _model_in(model.model_fields[str(head)].annotation) if str(head) in model.model_fields else None
-    rest = tuple(part for part in tail if not isinstance(part, int))
+    field = model.model_fields.get(str(head))
+    inner = _model_in(field.annotation) if field else None
+    named = field is not None and typing.get_origin(field.annotation) is dict  # the next part is a name, no field
+    rest = tuple(part for part in tail[named:] if not isinstance(part, int))
     return _fields_at(inner, rest) if inner else set()
 
 
