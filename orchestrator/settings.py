@@ -37,6 +37,8 @@ class ServiceSettings(BaseModel):
     """Other web pages that may use the service, e.g. `https://dashboard.example.org`."""
     require_token: bool = False
     """Ask for a token on the loopback too. Needed behind a reverse proxy on the same machine."""
+    trust_local_users: bool = False
+    """Take every user of this machine for the one that runs the service. Without it they need a token each."""
     max_body: Annotated[int, Field(ge=1024)] = 1 << 20
     """Largest body of a request, in bytes."""
     max_page: Annotated[int, Field(ge=1, le=1000)] = 200
@@ -51,6 +53,8 @@ class ServiceSettings(BaseModel):
     """Jobs that one token, or the local user, may have in the queue. None: no limit."""
     heartbeat_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds without a word from a runner after which it counts as lost."""
+    max_running: Annotated[int, Field(ge=1)] = 64
+    """Jobs that run side by side at most, those without GPUs included."""
     attempts_max: Annotated[int, Field(ge=1)] = 3
     """How often a job is started at most when its runner is lost."""
     retention_days: Annotated[float, Field(gt=0)] | None = None

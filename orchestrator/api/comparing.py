@@ -1,0 +1,138 @@
+"""Comparisons of the service: one task each, which submits the jobs and finds them again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from dataclasses import replace
+
+import structlog
+
+from orchestrator.api.views import when
+from orchestrator.comparing.folder import ComparisonFolder
+from orchestrator.comparing.model import Comparison, VariantResult
+from orchestrator.comparing.plan import PlannedJob, plan_of
+from orchestrator.comparing.running import compared, conduct
+from orchestrator.comparing.spec import ComparisonSpec
+from orchestrator.errors import NotFound, OrchestratorError, PreconditionFailed
+from orchestrator.record import JobRecord
+from orchestrator.service.core import Service
+from orchestrator.store.rows import ComparisonRow, Idempotency, Json
+
+WAIT = 60.0
+"""Seconds of one wait for a job's events."""
+
+
+class Comparisons:
+    """Conducts every comparison that is not over; `run` until the service stops."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._fresh: asyncio.Queue[ComparisonRow] = asyncio.Queue()
+
+    async def start(self, spec: ComparisonSpec, by: str | None) -> ComparisonRow:
+        """Store a comparison and begin with it."""
+        settings = self._service.settings
+        plan = plan_of(spec, settings.jobs)
+        folder = await asyncio.to_thread(ComparisonFolder.create, settings.root, plan)
+        row = ComparisonRow(
+            id=folder.id,
+            name=spec.name,
+            spec=spec.model_dump(mode="json", exclude_unset=True),
+            jobs={},
+            state="running",
+            created_at=time.time(),
+            created_by=by,
+        )
+        row = await asyncio.to_thread(self._service.store.comparisons.add, row)
+        self._fresh.put_nowait(row)
+        return row
+
+    async def run(self) -> None:
+        """Conduct those that an earlier service left, and every new one. Their jobs run on when this is cancelled."""
+        for row in await asyncio.to_thread(self._unfinished):
+            self._fresh.put_nowait(row)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._conduct(await self._fresh.get()))
+
+    def folder(self, comparison: str) -> ComparisonFolder:
+        """The files of a comparison."""
+        return ComparisonFolder(self._service.settings.root / "comparisons" / comparison)
+
+    def shown(self, row: ComparisonRow) -> Comparison:
+        """A comparison as it is now: what was found so far, and the states of the jobs that still run."""
+        if row.result is not None:
+            return Comparison.model_validate(row.result)
+        found = self.folder(row.id).read() or self._begun(row)
+        variants = [self._current(variant, row.jobs.get(variant.name)) for variant in found.variants]
+        return found.model_copy(update={"variants": variants, "state": row.state})
+
+    def _begun(self, row: ComparisonRow) -> Comparison:
+        plan = self.folder(row.id).plan()
+        found, _ = compared(plan, row.id, {}, created=when(row.created_at))
+        return found
+
+    def _current(self, variant: VariantResult, job: str | None) -> VariantResult:
+        row = self._service.store.job(job) if job and variant.job is None else None
+        return variant.model_copy(update={"job": row.id, "state": row.state.value}) if row else variant
+
+    def _unfinished(self) -> list[ComparisonRow]:
+        rooms = self._service.store.comparisons
+        found: list[ComparisonRow] = []
+        before: int | None = None
+        while page := rooms.page(200, before):
+            found.extend(row for row in page if row.state == "running")
+            before = page[-1].number
+        return found
+
+    async def _conduct(self, row: ComparisonRow) -> None:
+        folder = self.folder(row.id)
+        state: str
+        result: Json | None
+        log = structlog.get_logger().bind(comparison=row.id)
+        try:
+            plan = await asyncio.to_thread(folder.plan)
+            found = await conduct(plan, folder, _Jobs(self._service, row))
+            state, result = found.state, found.model_dump(mode="json")
+        except OrchestratorError as error:  # a job that was deleted, a spec that the policy refuses by now
+            log.error("the comparison cannot go on", error=error.message)
+            state, result = "incomplete", None
+        current = await asyncio.to_thread(self._service.store.comparisons.get, row.id)
+        if current:
+            await asyncio.to_thread(self._service.store.comparisons.save, replace(current, state=state, result=result))
+
+
+class _Jobs:
+    """Runs the jobs of one comparison through the service."""
+
+    def __init__(self, service: Service, row: ComparisonRow) -> None:
+        self._service = service
+        self._row = row
+
+    async def run(self, variant: str, job: PlannedJob) -> JobRecord:
+        """Submit a variant's job, or find it again, and wait for its end. Raises: NotFound when it was deleted."""
+        digest = hashlib.sha256(job.model_dump_json().encode()).hexdigest()
+        once = Idempotency(f"comparison {self._row.id}", variant, digest)
+        submitted, _ = await self._service.submit(job.spec, self._row.created_by, once)
+        await asyncio.to_thread(self._remember, variant, submitted.id)
+        seen = 0
+        while True:
+            events = await self._service.wait_events(submitted.id, seen, WAIT)
+            seen = events[-1].seq if events else seen
+            if any(event.state.terminal for event in events):
+                return await asyncio.to_thread(self._record, submitted.id)
+
+    def _remember(self, variant: str, job: str) -> None:
+        rooms = self._service.store.comparisons
+        while (row := rooms.get(self._row.id)) and row.jobs.get(variant) != job:
+            with contextlib.suppress(PreconditionFailed):  # another variant of it was remembered meanwhile
+                rooms.save(replace(row, jobs={**row.jobs, variant: job}))
+
+    def _record(self, job: str) -> JobRecord:
+        row = self._service.store.job(job)
+        if row is None:
+            raise NotFound(f"job {job} was deleted")
+        return JobRecord.model_validate(row.record)
