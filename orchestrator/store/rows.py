@@ -1,13 +1,16 @@
-"""What the store holds, as plain data: one frozen class per kind of row. Every time is in seconds since the epoch, UTC."""
+"""What the store holds, as plain data: one frozen class per kind of row. Times are in seconds since the epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.record import State
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Json = dict[str, Any]
 LeaseKind = Literal["gpu", "port"]
@@ -238,6 +241,19 @@ class TokenRow:
     """Queued jobs at a time; None: no limit."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """A line of the audit log before it is stored."""
+
+    time: float
+    token: str | None
+    """Its name; None where none was needed."""
+    action: str
+    target: str
+    outcome: str
+    detail: Json = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class AuditRow:
     """Who did what to what, and whether it was let."""
@@ -278,3 +294,8 @@ class RetentionPolicy:
     """Seconds that the audit log is kept."""
     idempotency_age: float | None = 7 * 86400.0
     """Seconds that an idempotency key is known."""
+
+
+def values_of(row: DataclassInstance) -> dict[str, Any]:
+    """Its fields by name, as they are: `asdict` would copy the documents."""
+    return {field.name: getattr(row, field.name) for field in fields(row)}

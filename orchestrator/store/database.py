@@ -1,0 +1,181 @@
+"""One database: readers side by side, one writer at a time, and at most one process that owns it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+
+from orchestrator.errors import ServiceRunning, StoreError
+from orchestrator.job_folder import own
+
+_OWNER = 0x73746F7265  # PostgreSQL advisory lock of the process that serves the store; one per database
+_MIGRATION = _OWNER + 1
+_BUSY = 15.0  # seconds that a write waits for one of another process
+
+
+class Database:
+    """Connections of one URL. On PostgreSQL the owner's lock hangs on the one connection that writes."""
+
+    def __init__(self, url: str, *, exclusive: bool) -> None:
+        self._url = _parsed(url)
+        self._turn = threading.Lock()
+        self._exclusive = exclusive
+        self._lock: int | None = None
+        if self.sqlite:
+            self._lock = _prepare(Path(self._url.database or ""), exclusive)
+        make = _sqlite if self.sqlite else _postgresql
+        self._writer = make(self._url, writer=True)
+        self._reader = make(self._url, writer=False)
+
+    @property
+    def sqlite(self) -> bool:
+        """Whether it is a file."""
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One moment of the database, whatever is written meanwhile."""
+        with self._reachable(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: on disk after the block, nothing of it after an error."""
+        with self._turn, self._reachable(), self._writer.connect() as connection:
+            self._own(connection)
+            with connection.begin():
+                yield connection
+
+    def claim(self) -> None:
+        """Own the database, if that is asked for. Raises: ServiceRunning when another process does."""
+        with self._turn, self._reachable(), self._writer.connect() as connection:
+            self._own(connection)
+
+    @contextmanager
+    def migrate(self) -> Iterator[Connection]:
+        """A transaction that may change the tables; no other process migrates meanwhile."""
+        with self._turn, self._reachable(), self._writer.connect() as connection:
+            self._own(connection)
+            with self._unguarded(connection), connection.begin():
+                if not self.sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION)))
+                yield connection
+
+    def close(self) -> None:
+        """Close every connection; whoever owned the database does no longer."""
+        self._writer.dispose()
+        self._reader.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _own(self, connection: Connection) -> None:
+        # A connection that broke took the lock with it: before the next write it has to be ours again.
+        if self.sqlite or not self._exclusive or "owner" in connection.info:
+            return
+        with connection.begin():
+            if not connection.scalar(select(func.pg_try_advisory_lock(_OWNER))):
+                raise _running(self.name)
+        connection.info["owner"] = True
+
+    @contextmanager
+    def _unguarded(self, connection: Connection) -> Iterator[None]:
+        # SQLite rebuilds a table to change it; with foreign keys on, dropping the old one would empty its children.
+        if not self.sqlite:
+            yield
+            return
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            yield
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if isinstance(error, IntegrityError | DataError | ProgrammingError):  # what we asked, not who answers
+                raise
+            hint = "is the disk full, or the database server stopped? The service goes on once it answers again"
+            raise StoreError(f"the store {self.name} does not answer: {error.orig}", hint=hint) from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(f"not the URL of a store: {url!r}", hint=_FORMS) from error
+    match parsed.drivername:
+        case "sqlite" if parsed.database and parsed.database != ":memory:":
+            return parsed
+        case "postgresql" | "postgres" | "postgresql+psycopg":
+            return parsed.set(drivername="postgresql+psycopg")
+    raise StoreError(f"a store cannot be {parsed.render_as_string(hide_password=True)!r}", hint=_FORMS)
+
+
+_FORMS = "sqlite:////path/to/store.db or postgresql://user:password@host/database"
+
+
+def _prepare(path: Path, exclusive: bool) -> int | None:
+    """Make the file readable for its owner alone, and own it; SQLite gives its companions the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not exclusive:
+        return None
+    try:
+        return own(path.with_name(f"{path.name}.lock"))
+    except BlockingIOError as error:
+        raise _running(str(path)) from error
+
+
+def _running(name: str) -> ServiceRunning:
+    hint = "stop it first, or give this one a store of its own"
+    return ServiceRunning(f"another process serves the store {name}", hint=hint)
+
+
+def _sqlite(url: URL, *, writer: bool) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _BUSY}, **_pool(writer))
+    event.listen(engine, "connect", _tune)
+    event.listen(engine, "begin", _begin("BEGIN IMMEDIATE" if writer else "BEGIN"))
+    return engine
+
+
+def _postgresql(url: URL, *, writer: bool) -> Engine:
+    level = {} if writer else {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10}, **level, **_pool(writer))
+    except ModuleNotFoundError as error:
+        hint = "install the extra `postgres` beside the orchestrator: pip install 'psycopg[binary]'"
+        raise StoreError("a store in PostgreSQL needs the driver psycopg", hint=hint) from error
+
+
+def _pool(writer: bool) -> dict[str, int]:
+    return {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 8, "max_overflow": 24}
+
+
+def _tune(driver: Any, _record: Any) -> None:
+    driver.isolation_level = None  # the driver begins no transaction of its own: `_begin` does
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(_BUSY * 1000)}"):
+        driver.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(statement: str) -> Callable[[Connection], None]:
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    return begin
