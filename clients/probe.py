@@ -105,6 +105,11 @@ def text_of(api: str, answer: Any) -> tuple[str, str | None]:
 
 
 def _failed(answer: httpx.Response, cause: str) -> ProbeFailed:
+    if answer.text.startswith("data:"):
+        return ProbeFailed(
+            f"{answer.request.url} answers with a stream although none was asked for, as `transformers serve` 4 does",
+            hint="evaluators cannot read that; install a newer version of the engine",
+        )
     return ProbeFailed(
         f"{answer.request.url} gave no generation ({cause}): HTTP {answer.status_code}: {answer.text[:300]}",
         hint="see the engine's log",

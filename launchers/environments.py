@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from launchers.building import Build, ask_packages, build, check, packages_of
 from launchers.errors import InstallFailed
 
 READY = "READY.json"
+PINNED = "pinned"
+"""In place of a version: the one whose every package the orchestrator pins."""
 Report = Callable[[str], None]
 """Takes one short line of progress at a time."""
 
@@ -56,6 +58,10 @@ class Recipe:
     """What to know before installing it here, one sentence."""
     by_hand: str = ""
     """How to install it where `requirements` is None."""
+    other: str = ""
+    """Requirements of a version that the user chooses, with `{version}`; empty: the pinned one is the only one."""
+    chosen: str = ""
+    """The version that the user chose; empty: the pinned one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class Environment:
     """When it was finished, UTC, ISO 8601."""
     distribution: str = ""
     """Name of the package whose version is the engine's; default: `name`."""
+    chosen: str = ""
+    """The version that the user asked for; empty: the one that the orchestrator pins."""
 
     @property
     def version(self) -> str | None:
@@ -91,10 +99,13 @@ class Environments:
     def find(self, wanted: Recipe | str) -> Environment | None:
         """The installed environment, or None. Reads one small file.
 
-        Of a recipe, one built from the requirements as they are now; of a name, whatever is installed.
+        Of a recipe, the version that the user chose last, else one built from the requirements as they are now; of a
+        name, whatever is installed.
         """
         if isinstance(wanted, str):
             return _read((self._root / wanted).resolve())
+        if not wanted.chosen and (kept := _read(self._link(wanted.name).resolve())) and kept.chosen:
+            return kept
         if wanted.requirements is None or self._link(wanted.name).resolve() == self._adopted(wanted.name):
             return _read(self._link(wanted.name).resolve())
         found = _read(self._folder(wanted))
@@ -124,6 +135,26 @@ class Environments:
             _point(self._link(recipe.name), found.folder)
             self._remove_others(recipe.name, found.folder)
         return found
+
+    def choose(self, recipe: Recipe, version: str) -> Recipe:
+        """The recipe of another version, for `install`; from then on `find` of the usual recipe gives that version.
+
+        What it needs beside the engine itself is resolved by pip. The version `pinned` is the usual one.
+
+        Raises: InstallFailed where no other version can be chosen.
+        """
+        if version == PINNED:
+            return replace(recipe, chosen=PINNED)
+        if not recipe.other or not re.fullmatch(r"[\w.+!-]+", version):
+            raise InstallFailed(
+                f"version {version!r} of {recipe.name} cannot be installed by itself",
+                hint=recipe.by_hand
+                or f"install it into an environment of your own: orchestrator install {recipe.name} --python PATH",
+            )
+        self._root.mkdir(parents=True, exist_ok=True)
+        requirements = self._root / f"{recipe.name}-{version}.txt"
+        requirements.write_text(recipe.other.format(version=version) + "\n")
+        return replace(recipe, requirements=requirements, no_deps=False, chosen=version)
 
     def adopt(self, recipe: Recipe, python: Path) -> Environment:
         """Use an environment that somebody else made, by its interpreter; nothing in it is changed, now or later.
@@ -192,6 +223,7 @@ def _read(folder: Path) -> Environment | None:
             requirements_hash=ready["requirements_hash"],
             created=ready["created"],
             distribution=ready.get("distribution", ""),
+            chosen=ready.get("chosen", ""),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -205,6 +237,7 @@ def _finish(recipe: Recipe, folder: Path, python: Path | None = None) -> None:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "requirements_hash": _hash(recipe),
         "distribution": recipe.distribution,
+        "chosen": recipe.chosen if recipe.chosen != PINNED else "",
         "packages": ask_packages(python) if python else packages_of(folder),
         **({"python": str(python)} if python else {}),
     }

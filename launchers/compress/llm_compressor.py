@@ -30,6 +30,7 @@ class LlmCompressor(Tool):
             requirements=Path(__file__).parent.parent / "requirements" / "llmcompressor.txt",
             check="import torch, llmcompressor",
             size="1.5 GB",
+            other="llmcompressor=={version}",
             time="1 to 3 minutes",
         )
 

@@ -68,6 +68,7 @@ class LlamaCppEngine(FlaggedEngine):
             requirements=Path(__file__).parent.parent / "requirements" / "llamacpp.txt",
             check="import llama_cpp.server.app",
             size="0.2 GB",
+            other="llama-cpp-python[server]=={version}",
             time="8 to 15 minutes, it is compiled",
             distribution="llama-cpp-python",
             note="" if shutil.which("c++") or shutil.which("g++") else "needs a C++ compiler, which is not here",
@@ -132,6 +133,14 @@ class LlamaCppEngine(FlaggedEngine):
     def readiness_for(self, spec: ServeSpec) -> Readiness:
         """llama-server answers on `/health`; for llama-cpp-python the list of models is all there is."""
         return Readiness(health_path="/v1/models", lists_model=True)
+
+    def no_prompt_scores(self, spec: ServeSpec, flags: Flags | None = None) -> str:
+        """llama-cpp-python scores prompts when it keeps the logits of all tokens; llama-server refuses `echo`."""
+        if flags and SERVER_ONLY in flags:
+            return "llama-server refuses `echo`; use llama-cpp-python, vllm or sglang"
+        if any(argument.startswith("--logits_all") for argument in spec.extra_args):
+            return ""
+        return 'llama-cpp-python does with `extra_args: [--logits_all, "true"]`; without, use vllm or sglang'
 
     def help_command(self, python: Path | None) -> tuple[tuple[str, ...], Mapping[str, str]]:
         """Of llama-cpp-python."""

@@ -45,6 +45,9 @@ class LmdeployEngine(FlaggedEngine):
     needs_nccl_port: ClassVar[bool] = True
     stop_grace: ClassVar[float] = 20.0
     concurrency: ClassVar[int] = 64
+    prompt_scores_reason: ClassVar[str] = (
+        "its completions accept `echo` and `logprobs` and return neither; use vllm or sglang"
+    )
     sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_p": 1.0, "repetition_penalty": 1.0}
     greedy_defaults: ClassVar[Mapping[str, Any]] = {"top_k": 1}
 
@@ -57,6 +60,7 @@ class LmdeployEngine(FlaggedEngine):
             requirements=Path(__file__).parent.parent / "requirements" / "lmdeploy.txt",
             check="import lmdeploy.cli.serve",
             size="8 GB",
+            other="lmdeploy=={version}",
             time="5 to 10 minutes",
             note="" if here else "no NVIDIA driver here: LMDeploy can be installed and planned with, but not started",
         )

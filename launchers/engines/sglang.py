@@ -61,6 +61,7 @@ class SglangEngine(FlaggedEngine):
             requirements=Path(__file__).parent.parent / "requirements" / "sglang.txt",
             check="import sglang.srt.server_args",
             size="14 GB",
+            other="sglang=={version}",
             time="5 to 15 minutes",
             note="" if here else "no NVIDIA driver here: SGLang can be installed and planned with, but not started",
         )

@@ -21,6 +21,14 @@ from launchers.spec import ServeSpec
 
 _ONE = "transformers serve runs one model in one process; use vllm, lmdeploy, lightllm or sglang"
 _LIMIT = "transformers serve has no length limit and answers over-long prompts with garbage"
+# The server moved between 4.57 and 5.0.
+_CHECK = """
+import torch
+try:
+    import transformers.cli.serve
+except ModuleNotFoundError:
+    import transformers.commands.serving
+"""
 
 
 class TransformersEngine(FlaggedEngine):
@@ -30,8 +38,9 @@ class TransformersEngine(FlaggedEngine):
     recipe = Recipe(
         name="transformers",
         requirements=Path(__file__).parent.parent / "requirements" / "transformers.txt",
-        check="import torch, transformers.cli.serve",
+        check=_CHECK,
         size="1.3 GB",
+        other="torch==2.13.0\ntransformers[serving]=={version}\naccelerate",
         time="1 to 3 minutes",
     )
     honours: ClassVar[frozenset[str]] = frozenset({"dtype", "seed", "extra_args"})
@@ -49,6 +58,7 @@ class TransformersEngine(FlaggedEngine):
     needs_gpu: ClassVar[bool] = False
     readiness: ClassVar[Readiness] = Readiness(health_path="/health", lists_model=False)
     concurrency: ClassVar[int] = 4
+    prompt_scores_reason: ClassVar[str] = "it ignores `echo` and `logprobs`; use vllm or sglang"
     ignored_sampling: ClassVar[Mapping[str, str]] = {
         "temperature": "greedy whatever the temperature, unless the model's generation config samples",
         "top_p": "ignored while decoding is greedy",

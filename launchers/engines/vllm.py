@@ -25,6 +25,7 @@ CUDA = Recipe(
     requirements=_REQUIREMENTS / "vllm.txt",
     check="import vllm.engine.arg_utils",
     size="12 GB",
+    other="vllm=={version}",
     time="5 to 15 minutes",
 )
 PROCESSOR = Recipe(

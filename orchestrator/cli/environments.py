@@ -43,10 +43,16 @@ def install(
         Path | None,
         typer.Option(help="Install nothing: use the environment of this interpreter, which has the engine."),
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Another version than the pinned one, which `pinned` brings back.", show_default=False),
+    ] = None,
 ) -> None:
     """Install engines or evaluators, each into an isolated environment; what is there already is reused."""
     settings = Settings.load()
     recipes = [_recipe(name) for name in names]
+    if version:
+        recipes = [Environments(settings.environments).choose(recipe, version) for recipe in recipes]
     if dry_run:
         for recipe in recipes:
             stdout().print(_would_install(recipe, settings), highlight=False)

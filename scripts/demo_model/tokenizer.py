@@ -56,6 +56,7 @@ def save_tokenizer(tokenizer: Tokenizer, context: int, folder: Path) -> None:
         "pad_token": END_OF_TEXT,
         "additional_special_tokens": list(SPECIALS[1:]),
         "model_max_length": context,
+        "model_input_names": ["input_ids", "attention_mask"],  # transformers 4 adds token types, then refuses them
         "clean_up_tokenization_spaces": False,
         "chat_template": CHAT_TEMPLATE,
     }

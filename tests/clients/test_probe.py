@@ -75,6 +75,7 @@ async def test_the_api_that_the_server_has_is_found(path: str, body: bytes, api:
         (raw(200, b"<html>"), "bad_json.*<html>"),
         (bytes_then_reset(b""), "broke off"),
         (silent, "no generation within 0.3 s"),
+        (raw(200, b'data: {"choices": []}\n\n'), "a stream although none was asked for"),
     ],
 )
 async def test_a_probe_that_fails_tells_what_came_back(fault: Behaviour, told: str) -> None:

@@ -169,3 +169,24 @@ def test_only_what_the_file_names_is_installed_when_the_recipe_says_so(tmp_path:
     found = Environments(tmp_path / "root").install(recipe, report=ignore, log=tmp_path / "install.log")
     assert set(found.packages) - {"pip", "setuptools"} == {"markdown-it-py"}, "without the mdurl that it requires"
     assert "--no-deps" in (tmp_path / "install.log").read_text()
+
+
+def test_another_version_is_installed_and_used_until_the_pinned_one_is_asked_for(tmp_path: Path) -> None:
+    recipe = replace(recipe_of(tmp_path), distribution="iniconfig", other="iniconfig=={version}")
+    environments, log = Environments(tmp_path / "root"), tmp_path / "install.log"
+    pinned = environments.install(recipe, report=ignore, log=log)
+    other = environments.install(environments.choose(recipe, "2.0.0"), report=ignore, log=log)
+    assert (pinned.version, other.version, other.chosen) == ("2.3.1", "2.0.0", "2.0.0")
+    assert environments.find(recipe) == environments.install(recipe, report=ignore, log=log) == other
+    assert environments.install(environments.choose(recipe, "pinned"), report=ignore, log=log).version == "2.3.1"
+    found = environments.find(recipe)
+    assert found is not None
+    assert (found.version, found.chosen) == ("2.3.1", "")
+
+
+@pytest.mark.parametrize(("other", "version"), [("", "2.0.0"), ("iniconfig=={version}", "2.0; import os")])
+def test_a_version_that_cannot_be_chosen_is_refused_with_the_way_out(tmp_path: Path, other: str, version: str) -> None:
+    recipe = replace(recipe_of(tmp_path), other=other)
+    with pytest.raises(InstallFailed, match="cannot be installed by itself") as raised:
+        Environments(tmp_path / "root").choose(recipe, version)
+    assert "--python" in raised.value.hint
