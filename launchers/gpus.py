@@ -111,6 +111,24 @@ def lease_gpus(
     raise GpuUnavailable(_shortage(count, wanted, len(candidates), holders), hint="wait until they are released")
 
 
+def holders(folder: Path, inventory: Inventory, *, owner: str) -> dict[int, str] | None:
+    """Who holds which GPU at this moment, by index; None while somebody chooses. Disturbs nobody who does later."""
+    try:
+        turn = locks.take(folder / "choosing.lock", owner)
+    except locks.Held:
+        return None
+    held: dict[int, str] = {}
+    try:
+        for gpu in inventory.gpus:
+            try:
+                locks.take(folder / f"gpu-{gpu.uuid}.lock", owner).release()
+            except locks.Held as lease:
+                held[gpu.index] = lease.owner
+    finally:
+        turn.release()
+    return held
+
+
 def memory_used(indices: Sequence[int]) -> dict[int, int] | None:
     """Return the bytes in use on each GPU, by whatever process; None without a driver."""
     try:

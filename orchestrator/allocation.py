@@ -91,6 +91,23 @@ def allocate(spec: ServeSpec, leases: Leases, folder: Path) -> Allocation:
     )
 
 
+def borrow(spec: ServeSpec, leases: Leases) -> Allocation:
+    """As `allocate`, for a model that another process of ours serves: only a port for the job's own gateway.
+
+    Raises: EngineMissing, PortInUse.
+    """
+    engine = get_engine(spec.engine)
+    return Allocation(
+        engine=engine,
+        environment=_environment(engine, leases.settings),
+        replicas=(),
+        gateway_port=leases.port(),
+        gpus=(),
+        gpu_memory=None,
+        locks=tuple(leases.descriptors),
+    )
+
+
 def require_engine(spec: ServeSpec, settings: Settings) -> None:
     """Nothing when the engine can be started here. Raises: EngineMissing."""
     _environment(get_engine(spec.engine), settings)

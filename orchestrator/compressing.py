@@ -58,7 +58,7 @@ async def make(
     if made is None:
         try:
             async with asyncio.timeout(spec.timeout):
-                made, cached = await _make(work, cache, settings, owner=owner, log=log, tell=tell)
+                made, cached = await _make(work, cache, settings, serve.gpus, owner=owner, log=log, tell=tell)
         except TimeoutError:
             message = f"the compression did not end within {spec.timeout:g} s"
             raise JobTimeout(message, hint="raise `compress.timeout`") from None
@@ -88,11 +88,20 @@ def source_of(serve: ServeSpec) -> Path | None:
 
 
 async def _make(
-    work: Compression, cache: ModelCache, settings: Settings, *, owner: str, log: Path, tell: Tell
+    work: Compression,
+    cache: ModelCache,
+    settings: Settings,
+    gpus: list[int] | None,
+    *,
+    owner: str,
+    log: Path,
+    tell: Tell,
 ) -> tuple[Produced, bool]:
     needed = get_tool(work.spec.tool).gpus_needed(work.spec, workshop_of(settings).gpus)
     with Leases(settings, f"{owner}/compress") as leases:
-        leased = Leased(leases.gpus(needed), tuple(leases.descriptors))
+        # Where the job's own are known they do: any others may be promised to another job.
+        own = gpus[:needed] if gpus and len(gpus) >= needed else None
+        leased = Leased(leases.gpus(needed, own), tuple(leases.descriptors))
         return await compress(work, cache, leased=leased, log=log, mark=f"{owner}/compress", tell=tell)
 
 

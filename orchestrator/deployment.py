@@ -17,8 +17,6 @@ from clients.spec import ProbeSpec
 from launchers.compress.spec import CompressSpec
 from launchers.errors import LaunchError
 from launchers.spec import ServeSpec
-from orchestrator.allocation import require_engine
-from orchestrator.compressing import make
 from orchestrator.errors import DeploymentError, OrchestratorError, innermost
 from orchestrator.job_folder import is_owned, own, owner_of, replace_text
 from orchestrator.record import Failure, Teardown, failure_of, now
@@ -38,6 +36,8 @@ class DeploymentRecord(BaseModel):
     serve: ServeSpec
     probe: ProbeSpec
     compress: CompressSpec | None = None
+    served: ServeSpec | None = None
+    """`serve` with the model that is really served; None while that is still made."""
     url: str | None = None
     """Where clients find the model: the engine with one replica, the gateway with several."""
     gateway_url: str | None = None
@@ -176,6 +176,7 @@ class Deployment:
 
     async def _serve(self, ready: Callable[[DeploymentRecord], None]) -> None:
         made = await self._compress(self.record.compress) if self.record.compress else {}
+        self.record.served = self._serving.spec
         allocation = self._serving.allocate()
         self.record.resources = {**allocation.describe(), **made}
         self.record.gateway_url = await self._serving.open_gateway()
@@ -190,12 +191,8 @@ class Deployment:
         await self._serving.guard()
 
     async def _compress(self, spec: CompressSpec) -> dict[str, Any]:
-        serving, settings = self._serving, self._settings
-        require_engine(serving.spec, settings)
         self._enter("compressing")
-        log = self._folder.path / "logs" / "compress.log"
-        made, serving.spec = await make(spec, serving.spec, settings, owner=self.record.mark, log=log, tell=self._tell)
-        return {"compress": made}
+        return await self._serving.compress(spec, self._folder.path / "logs" / "compress.log")
 
     def _failure(self, work: asyncio.Task[None]) -> Failure | None:
         if work.cancelled():

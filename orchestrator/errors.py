@@ -8,6 +8,9 @@
     ├── JobTimeout               the job's or the evaluator's time limit passed
     ├── Lost                     the process that owned the job is gone
     ├── DeploymentError          `up`, `down`, `logs`: no such deployment, or the name is taken
+    ├── DeploymentFailed         the deployment that a job uses could not be started; `code` is the reason's
+    ├── NotReady                 the service starts or stops: ask again in a moment
+    ├── ExecutorRefused          the executor did not start a runner
     ├── StoreError               the store cannot be opened: not reachable, or written by a newer version
     ├── ServiceRunning           another process serves this store
     ├── NotFound                 the store has no such job, attempt, deployment, comparison, token
@@ -31,7 +34,7 @@ that says what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -100,6 +103,28 @@ class DeploymentError(OrchestratorError):
     """No such deployment, or the name is taken."""
 
     code = "no_deployment"
+
+
+class DeploymentFailed(OrchestratorError):
+    """The deployment that a job uses could not be started; `code` is the reason's."""
+
+    def __init__(self, message: str, *, code: str, hint: str, told: Mapping[str, str | None]) -> None:
+        """`told`: `log`, `log_tail` and `command` of what failed there, as far as they are known."""
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.told = dict(told)
+
+
+class NotReady(OrchestratorError):
+    """The service starts or stops."""
+
+    code = "not_ready"
+
+
+class ExecutorRefused(OrchestratorError):
+    """The executor did not start a runner, or there is no such executor."""
+
+    code = "executor_refused"
 
 
 class StoreError(OrchestratorError):

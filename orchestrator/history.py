@@ -37,7 +37,9 @@ class History:
         self.record = record
         self._folder = folder
         self._view = view
-        self._seq = folder.events()
+        self._seq = folder.last_seq()
+        self.detached = False
+        """Whether the job is another's by now."""
         self._entered = time.monotonic()
         self._phase = record.state.value
 
@@ -51,7 +53,7 @@ class History:
         if state.terminal:
             self.record.finished_at = now()
         self._event("state", state.value, message, code, {})
-        self._folder.write(self.record)
+        self._write()
 
     def phase(self, name: str, message: str) -> None:
         """A part of the current state that has a time of its own, until the next phase or state."""
@@ -62,7 +64,7 @@ class History:
     def note(self, phase: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         """A step within the current state."""
         self._event("note", phase, message, None, dict(data or {}))
-        self._folder.write(self.record)
+        self._write()
 
     def fail(self, failure: Failure) -> None:
         """Keep why the job does not succeed; the first reason stays."""
@@ -74,12 +76,20 @@ class History:
         """Keep how far the evaluation is."""
         if progress != self.record.progress:
             self.record.progress = progress
-            self._folder.write(self.record)
+            self._write()
         self._view.progress(progress)
 
     def save(self) -> None:
         """Write the record as it is now."""
-        self._folder.write(self.record)
+        self._write()
+
+    def detach(self) -> None:
+        """The job is another's from now on: nothing more of it is written here."""
+        self.detached = True
+
+    def _write(self) -> None:
+        if not self.detached:
+            self._folder.write(self.record)
 
     def _leave(self) -> None:
         moment = time.monotonic()
@@ -101,5 +111,6 @@ class History:
             code=code,
             data=data,
         )
-        self._folder.append_event(event.model_dump_json())
+        if not self.detached:
+            self._folder.append_event(event.model_dump_json())
         self._view.event(event)

@@ -13,7 +13,7 @@ from clients.errors import ClientError
 from clients.fidelity.report import Fidelity
 from launchers.errors import CompressFailed, LaunchError
 from launchers.server import tail_of
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import DeploymentFailed, OrchestratorError
 from orchestrator.results import DatasetResult
 from orchestrator.speed import SpeedResult
 
@@ -150,4 +150,4 @@ def failure_of(error: LaunchError | ClientError | OrchestratorError) -> Failure:
     if isinstance(error, CompressFailed) and error.log:
         told = {"log": str(error.log), "log_tail": tail_of(error.log), "command": error.command}
         return failure.model_copy(update=told)
-    return failure
+    return failure.model_copy(update=error.told) if isinstance(error, DeploymentFailed) else failure

@@ -81,6 +81,13 @@ class ReplicaLife:
         household.pool.add(replica)
         return cls(household, replica, None)
 
+    @classmethod
+    def borrowed(cls, household: Household, host: str, port: int) -> ReplicaLife:
+        """The life of a deployment's gateway: it knows the model by the name that it is served under."""
+        replica = Replica("deployment", host, port, model=household.spec.served_name)
+        household.pool.add(replica)
+        return cls(household, replica, None)
+
     async def start(self) -> None:
         """Start the process and wait until it listens as itself; nothing for a server that is not ours.
 

@@ -7,20 +7,20 @@ happened, in a teardown and one terminal state.
 from __future__ import annotations
 
 import asyncio
-import os
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from clients.errors import ClientError
 from clients.records import write_parquet
 from clients.replica import Replica
+from clients.spec import GatewaySpec
 from launchers.compress.spec import CompressSpec
 from launchers.environments import Environments
 from launchers.errors import LaunchError
-from orchestrator.allocation import require_engine
-from orchestrator.compressing import make
+from orchestrator.borrowing import BorrowedServing
+from orchestrator.deployment import DeploymentFolder
 from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError, innermost
 from orchestrator.evaluation import EvaluatorRun
 from orchestrator.evaluators.registry import environment_of, get_evaluator, missing_hint
@@ -29,6 +29,7 @@ from orchestrator.history import History, View
 from orchestrator.job_folder import JobFolder
 from orchestrator.plan import target_of
 from orchestrator.record import Failure, JobRecord, State, failure_of
+from orchestrator.replicas import Tell
 from orchestrator.report import write_report
 from orchestrator.results import DatasetResult, Sample
 from orchestrator.serving import Serving
@@ -37,27 +38,36 @@ from orchestrator.spec.models import JobSpec
 from orchestrator.speed import SpeedResult
 
 
+class _Told(TypedDict):
+    """What both kinds of serving are told."""
+
+    owner: str
+    folder: Path
+    tell: Tell
+    gateway: GatewaySpec
+    adaptive: bool
+
+
 class Runner:
     """One job in this process. `run` once; `interrupt` from a signal handler at any time."""
 
     def __init__(
-        self, folder: JobFolder, record: JobRecord, spec: JobSpec, base: Path, settings: Settings, view: View
+        self,
+        folder: JobFolder,
+        record: JobRecord,
+        spec: JobSpec,
+        base: Path,
+        settings: Settings,
+        view: View,
+        deployment: DeploymentFolder | None = None,
     ) -> None:
+        """`deployment` serves the model where it is given; else the job does."""
         self.history = History(folder, record, view)
         self._folder = folder
         self._spec = spec
         self._base = base
         self._settings = settings
-        self._serving = Serving(
-            spec.serve,
-            spec.probe,
-            settings,
-            owner=folder.id,
-            folder=folder.path,
-            tell=self._tell,
-            gateway=spec.gateway,
-            adaptive=finds_limit(spec),
-        )
+        self._serving = self._server(deployment)
         self._evaluators: list[EvaluatorRun] = []
         self._samples: list[Sample] = []
         self._work: asyncio.Task[None] | None = None
@@ -67,13 +77,14 @@ class Runner:
 
     async def run(self) -> JobRecord:
         """The whole job; returns its record in a terminal state, with nothing left running."""
-        lock = self._folder.lock()
-        try:
-            state, failure = await self._ending()
-            await self._tear_down(failure)
-            self._publish(state)
-        finally:
-            os.close(lock)
+        with self._folder.holding():
+            return await self.run_held()
+
+    async def run_held(self) -> JobRecord:
+        """As `run`, for a caller that owns the folder already."""
+        state, failure = await self._ending()
+        await self._tear_down(failure)
+        self._publish(state)
         return self.history.record
 
     def interrupt(self, why: str) -> None:
@@ -84,6 +95,24 @@ class Runner:
             self._interrupted = why
             if self._work:
                 self._work.cancel()
+
+    def abandon(self, why: str) -> None:
+        """As `interrupt`, for a job that is another's by now: nothing more is written to its folder."""
+        self.history.detach()
+        self.interrupt(why)
+
+    def _server(self, deployment: DeploymentFolder | None) -> Serving:
+        spec, settings = self._spec, self._settings
+        told: _Told = {
+            "owner": self._folder.id,
+            "folder": self._folder.path,
+            "tell": self._tell,
+            "gateway": spec.gateway,
+            "adaptive": finds_limit(spec),
+        }
+        if deployment:
+            return BorrowedServing(deployment, spec.serve, spec.probe, settings, **told)
+        return Serving(spec.serve, spec.probe, settings, **told)
 
     async def _hurry(self) -> None:
         """No grace for what is being stopped already."""
@@ -146,16 +175,10 @@ class Runner:
             guard.cancel()
 
     async def _compress(self, spec: CompressSpec) -> dict[str, Any]:
-        """From here on the produced model is the one that is served; what the record tells of it."""
-        serving = self._serving
-        require_engine(serving.spec, self._settings)
         self.history.phase("compressing", f"making the model to serve with {spec.tool}")
-        log = self._folder.log("compress")
-        made, serving.spec = await make(
-            spec, serving.spec, self._settings, owner=self._folder.id, log=log, tell=self._tell
-        )
+        made = await self._serving.compress(spec, self._folder.log("compress"))
         self.history.phase(State.ALLOCATING.value, "leasing GPUs and ports")
-        return {"compress": made}
+        return made
 
     async def _prove(self, replica: Replica) -> None:
         """Nothing else talks to the engine yet: the evaluator waits in the gateway."""
@@ -228,7 +251,8 @@ class Runner:
         message = record.failure.message if record.failure else "every sample was asked, answered and scored"
         code = record.failure.code if record.failure else None
         self.history.enter(state, message, code=code)
-        write_report(self._folder, record, self._samples)
+        if not self.history.detached:
+            write_report(self._folder, record, self._samples)
 
     def _explain(self, error: BaseException) -> Failure:
         """The failure with the log that tells most and the command to repeat it."""

@@ -26,11 +26,13 @@ from clients.replica import Replica
 from clients.routing import policy
 from clients.rules import Rules, build_rules, sampling_in_full
 from clients.spec import GatewaySpec, ProbeSpec
+from launchers.compress.spec import CompressSpec
 from launchers.errors import LaunchError
 from launchers.marker import sweep
 from launchers.server import Server
 from launchers.spec import ServeSpec
-from orchestrator.allocation import Allocation, allocate
+from orchestrator.allocation import Allocation, allocate, require_engine
+from orchestrator.compressing import make
 from orchestrator.fingerprint import serving_fingerprint
 from orchestrator.leases import Leases
 from orchestrator.reclaiming import memory_back, ports_back, proof
@@ -97,9 +99,19 @@ class Serving:
         """The processes of the replicas, by name; the last one of those that were started again."""
         return {life.replica.name: life.server for life in self._lives if life.server}
 
+    async def compress(self, spec: CompressSpec, log: Path) -> dict[str, Any]:
+        """From here on the produced model is the one that is served; what the record tells of it.
+
+        Raises: EngineMissing, and as `compressing.make`.
+        """
+        settings = self._leases.settings
+        require_engine(self.spec, settings)
+        made, self.spec = await make(spec, self.spec, settings, owner=self.owner, log=log, tell=self._tell)
+        return {"compress": made}
+
     def allocate(self) -> Allocation:
         """Lease GPUs and ports. Raises: EngineMissing, GpuUnavailable, PortInUse, ForeignServer."""
-        self._allocation = allocate(self.spec, self._leases, self.folder)
+        self._allocation = self._allocate()
         if self._adaptive:
             suits = self.spec.max_concurrency or self._allocation.engine.concurrency
             self.pool.limit_by(Limiter(suits * self.spec.replicas))
@@ -136,14 +148,7 @@ class Serving:
 
         Raises: StartFailed, EngineFailed, ForeignServer, StartupTimeout, StartupStalled.
         """
-        allocation = self.allocation
-        house = Household(
-            self.spec, self.probe_spec, allocation, self.pool, self.owner, self.folder, self._tell, self.vault
-        )
-        if allocation.external:
-            self._lives = [ReplicaLife.external(house, *allocation.external)]
-        else:
-            self._lives = [ReplicaLife.planned(house, planned) for planned in allocation.replicas]
+        self._lives = await self._replicas(self._household())
         async with asyncio.TaskGroup() as group:
             for life in self._lives:
                 group.create_task(life.start())
@@ -216,6 +221,20 @@ class Serving:
         files = [server.removed for server in self.servers.values()]
         return proof(ended, swept.killed, swept.survivors, states, memory, files, time.monotonic() - began)
 
+    def _allocate(self) -> Allocation:
+        return allocate(self.spec, self._leases, self.folder)
+
+    def _household(self) -> Household:
+        return Household(
+            self.spec, self.probe_spec, self.allocation, self.pool, self.owner, self.folder, self._tell, self.vault
+        )
+
+    async def _replicas(self, house: Household) -> list[ReplicaLife]:
+        """What is started and probed: ours, or the one server that is not."""
+        if house.allocation.external:
+            return [ReplicaLife.external(house, *house.allocation.external)]
+        return [ReplicaLife.planned(house, planned) for planned in house.allocation.replicas]
+
     def _journal(self, path: Path) -> Journal:
         return Journal(path, fingerprint=serving_fingerprint(self.spec, self._gateway_spec, self.allocation))
 
@@ -232,7 +251,8 @@ class Serving:
         # Proved now: as soon as the GPUs are given back, others use their memory.
         self._memory = await self._memory_back()
         self._leases.close_gpus()
-        self._tell("evaluating", "inference is over: the engine is stopped, its GPUs are given back", {})
+        released = {"released_gpus": list(self.allocation.gpus)}
+        self._tell("evaluating", "inference is over: the engine is stopped, its GPUs are given back", released)
 
     async def _memory_back(self) -> dict[int, tuple[int, int]] | None:
         return await memory_back(self._allocation.gpu_memory if self._allocation else None)

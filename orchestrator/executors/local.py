@@ -1,0 +1,156 @@
+"""Processes on this machine. They are no part of the service: it may be killed and started again while they run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar, Self
+
+from orchestrator.errors import ExecutorRefused
+from orchestrator.executors.base import Executor, Status, Task
+from orchestrator.job_folder import is_owned, owner_of
+from orchestrator.settings import Settings
+
+REFILL = 0.5
+"""Seconds without a submission after which the next spare process is started: a burst is not slowed by it."""
+ATTEMPT = "orchestrator.attempt"
+
+
+class LocalExecutor(Executor):
+    """Starts processes in sessions of their own; knows them again by the lock on their folder.
+
+    One process waits with everything imported, so that a job starts in milliseconds; it ends with the service.
+    """
+
+    name: ClassVar[str] = "local"
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """As `Executor.open`."""
+        tasks = settings.root / "executor"
+        tasks.mkdir(parents=True, exist_ok=True)
+        executor = cls(tasks)
+        executor._refill()
+        return executor
+
+    def __init__(self, tasks: Path) -> None:
+        self._tasks = tasks
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._spare: subprocess.Popen[bytes] | None = None
+        self._refilling: asyncio.TimerHandle | None = None
+
+    async def close(self) -> None:
+        """As `Executor.close`; the spare process ends."""
+        if self._refilling:
+            self._refilling.cancel()
+        if spare := self._spare:
+            self._spare = None
+            if spare.stdin:
+                spare.stdin.close()
+            await asyncio.to_thread(spare.wait)
+
+    async def submit(self, task: Task) -> None:
+        """As `Executor.submit`."""
+        if await self.status(task) is not Status.GONE:
+            return
+        self._record(task).write_text(str(task.folder))
+        try:
+            self._children[task.key] = self._woken(task) or _started(task)
+        except OSError as error:
+            self._record(task).unlink(missing_ok=True)
+            raise ExecutorRefused(f"{task.key} cannot be started: {error}") from error
+        self._refill_after_the_burst()
+
+    async def status(self, task: Task) -> Status:
+        """As `Executor.status`."""
+        child = self._children.get(task.key)
+        if is_owned(task.folder / "owner.lock") and self._record(task).exists():
+            return Status.RUNNING
+        if child and child.poll() is None:
+            return Status.PENDING
+        self._children.pop(task.key, None)
+        self._record(task).unlink(missing_ok=True)
+        return Status.GONE
+
+    async def cancel(self, task: Task) -> None:
+        """As `Executor.cancel`."""
+        self._signal(task, signal.SIGTERM)
+
+    async def kill(self, task: Task) -> None:
+        """As `Executor.kill`."""
+        self._signal(task, signal.SIGKILL)
+
+    async def list(self) -> dict[str, Status]:
+        """As `Executor.list`."""
+        found = {}
+        for record in self._tasks.iterdir():
+            child = self._children.get(record.name)
+            if is_owned(Path(record.read_text()) / "owner.lock"):
+                found[record.name] = Status.RUNNING
+            elif child and child.poll() is None:
+                found[record.name] = Status.PENDING
+        return found
+
+    def _record(self, task: Task) -> Path:
+        return self._tasks / task.key
+
+    def _signal(self, task: Task, number: signal.Signals) -> None:
+        """To the process that owns the folder, which is not looked up by its name or its age."""
+        lock = task.folder / "owner.lock"
+        if (owner := owner_of(lock)) is None:
+            if (child := self._children.get(task.key)) and child.poll() is None:
+                child.send_signal(number)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(owner)
+            try:
+                if owner_of(lock) == owner:  # still: the handle is not that of another with its number
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
+
+    def _woken(self, task: Task) -> subprocess.Popen[bytes] | None:
+        """The spare process at this task; None when there is none, or the task is not for it."""
+        spare, self._spare = self._spare, None
+        if spare is None or spare.stdin is None or task.argv[0] != ATTEMPT:
+            self._spare = spare
+            return None
+        try:
+            spare.stdin.write("\t".join(task.argv[1:]).encode() + b"\n")
+            spare.stdin.close()
+        except OSError:  # it was killed
+            spare.wait()
+            return None
+        return spare
+
+    def _refill_after_the_burst(self) -> None:
+        if self._refilling:
+            self._refilling.cancel()
+        self._refilling = asyncio.get_running_loop().call_later(REFILL, self._refill)
+
+    def _refill(self) -> None:
+        if self._spare is None or self._spare.poll() is not None:
+            self._spare = _process((ATTEMPT, "--spare"), self._tasks.parent / "spare.log", subprocess.PIPE)
+
+
+def _started(task: Task) -> subprocess.Popen[bytes]:
+    return _process(task.argv, task.log, subprocess.DEVNULL)
+
+
+def _process(argv: tuple[str, ...], log: Path, stdin: int) -> subprocess.Popen[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *argv],
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            bufsize=0,
+            cwd="/",
+            start_new_session=True,  # what a terminal sends to the service is not for it
+        )

@@ -1,0 +1,178 @@
+"""Starts what the scheduler says: an attempt is written down with its leases, then given to the executor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from launchers.gpus import discover, holders
+from orchestrator.assignment import Assignment, write_assignment
+from orchestrator.errors import Conflict, ExecutorRefused, NotFound, StaleAttempt
+from orchestrator.job_folder import JobFolder
+from orchestrator.scheduling import Deployment, Running, Snapshot, Start, decide
+from orchestrator.service.board import Active, Board, Deployed
+from orchestrator.service.closing import close_refused
+from orchestrator.service.deploying import deploy_for, stop
+from orchestrator.service.tasks import attempt_task
+from orchestrator.service.telling import mirror
+from orchestrator.store.rows import AttemptRow, AttemptState, DeploymentState, JobHead
+from orchestrator.store.tokens import hash_of, new_secret
+
+LONGEST_WAIT = 1.0
+"""Seconds between two decisions when nothing happens."""
+CHOOSING = 0.05
+"""Seconds that another command may take to choose its GPUs."""
+INVENTORY_AGE = 60.0
+"""Seconds after which the driver is asked again which GPUs there are."""
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """`run` is a task of the service."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._inventory_at = time.monotonic()
+
+    async def run(self) -> NoReturn:
+        """Decide whenever something happened, until cancelled."""
+        board = self._board
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_WAIT):
+                    await board.wake.wait()
+            board.wake.clear()
+            if board.queued:
+                await self._decide()
+
+    async def _decide(self) -> None:
+        board = self._board
+        if time.monotonic() - self._inventory_at > INVENTORY_AGE:
+            board.inventory = await asyncio.to_thread(discover, board.settings.gpus)
+            self._inventory_at = time.monotonic()
+        taken = await self._taken()
+        if taken is None:  # somebody chooses GPUs at this moment
+            asyncio.get_running_loop().call_later(CHOOSING, board.wake.set)
+            return
+        decision = decide(snapshot_of(board, taken))
+        board.why = decision.why
+        for evicted in decision.evict:
+            await stop(board, board.deployed[evicted.deployment], "its GPUs are needed")
+        for start in decision.starts:
+            await self._start(start)
+
+    async def _taken(self) -> frozenset[int] | None:
+        """GPUs that are neither free nor leased by us."""
+        board = self._board
+        if not board.inventory.gpus:
+            return frozenset()
+        ours = {gpu for active in board.active.values() for gpu in active.gpus}
+        ours |= {gpu for deployed in board.deployed.values() for gpu in deployed.row.gpus}
+        held = await asyncio.to_thread(
+            holders, board.settings.gpu_leases, board.inventory, owner="the scheduler looks which are free"
+        )
+        return None if held is None else frozenset(held) - ours
+
+    async def _start(self, start: Start) -> None:
+        """Begin an attempt; a job that changed since the decision is left as it is."""
+        board = self._board
+        async with board.alone_with(start.job):
+            queued = board.queued.get(start.job)
+            if queued is None:
+                return
+            try:
+                deployed, gpus = await self._placed(queued.head, start)
+                active, token = await self._begin(queued.head, gpus, deployed)
+            except (Conflict, NotFound) as changed:
+                log.warning("job %s does not start now: %s", start.job, changed)
+                return
+            await self._submit(active, token, deployed)
+
+    async def _placed(self, head: JobHead, start: Start) -> tuple[Deployed | None, tuple[int, ...]]:
+        """The deployment that serves the job, if one does, and the GPUs that are its own."""
+        if start.deployment:
+            return self._board.deployed[start.deployment], ()
+        if head.keep_alive:
+            return await deploy_for(self._board, head, start.gpus), ()
+        return None, start.gpus
+
+    async def _begin(self, head: JobHead, gpus: tuple[int, ...], deployed: Deployed | None) -> tuple[Active, str]:
+        board, token = self._board, new_secret()
+        attempt = await asyncio.to_thread(
+            board.store.begin_attempt,
+            head.id,
+            f"{head.id}.{head.attempt + 1}",
+            board.executor.name,
+            hash_of(token),
+            gpus,
+            deployed.row.id if deployed else None,
+        )
+        active = active_of(await asyncio.to_thread(_head, board, head), attempt)
+        del board.queued[head.id]
+        board.active[head.id] = active
+        if deployed:
+            deployed.users.add(head.id)
+        return active, token
+
+    async def _submit(self, active: Active, token: str, deployed: Deployed | None) -> None:
+        board, head = self._board, active.head
+        assignment = Assignment(
+            attempt=active.attempt.number,
+            gpus=active.attempt.gpus,
+            url=board.url,
+            token=token,
+            deployment=Path(deployed.row.folder) if deployed else None,
+        )
+        try:
+            await asyncio.to_thread(mirror, head, board.store)
+            write_assignment(JobFolder(Path(head.folder)), assignment)
+            await board.executor.submit(active.task)
+        except (ExecutorRefused, OSError) as refused:
+            await close_refused(board, active, str(refused))
+            return
+        log.info("job %s: attempt %d is submitted", head.id, assignment.attempt)
+        with contextlib.suppress(StaleAttempt):  # it ended already
+            await asyncio.to_thread(board.store.mark_attempt, head.id, assignment.attempt, AttemptState.SUBMITTED)
+
+
+def active_of(head: JobHead, attempt: AttemptRow) -> Active:
+    """An attempt as the board knows it."""
+    moment = time.time()
+    return Active(head, attempt, attempt_task(head, attempt), set(attempt.gpus), moment, moment)
+
+
+def snapshot_of(board: Board, taken: frozenset[int]) -> Snapshot:
+    """What the scheduler decides by."""
+    return Snapshot(
+        now=time.time(),
+        gpus=tuple(gpu.index for gpu in board.inventory.gpus),
+        taken=taken,
+        waiting=tuple(queued.waiting for queued in board.queued.values()),
+        running=tuple(_running(board, active) for active in board.active.values()),
+        deployments=tuple(_deployment(deployed) for deployed in board.deployed.values()),
+        max_running=board.settings.service.max_running,
+    )
+
+
+def _running(board: Board, active: Active) -> Running:
+    held = board.held.get(active.head.serve_key)
+    end = active.began + held if held is not None else None
+    return Running(active.head.id, tuple(sorted(active.gpus)), active.head.serve_key, end)
+
+
+def _deployment(deployed: Deployed) -> Deployment:
+    row = deployed.row
+    idle_until = None if row.keep_alive is None else (row.idle_since or time.time()) + row.keep_alive
+    if row.state is DeploymentState.STOPPING:
+        idle_until = time.time()
+    users = tuple(sorted(deployed.users))
+    return Deployment(row.id, row.serve_key, row.gpus, row.state is DeploymentState.READY, users, idle_until)
+
+
+def _head(board: Board, head: JobHead) -> JobHead:
+    return board.store.job(head.id) or head

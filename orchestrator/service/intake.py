@@ -1,0 +1,142 @@
+"""From a spec to a queued job: its folder, then its row. Every error of the spec at once, before either is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from clients.spec import GatewaySpec
+from launchers.compress.spec import CompressSpec
+from launchers.gpus import Inventory
+from launchers.registry import get_engine
+from launchers.spec import ServeSpec
+from orchestrator.assignment import BASE as BASE
+from orchestrator.errors import BadSpec, FieldError
+from orchestrator.intake import default_name
+from orchestrator.job_folder import JobFolder
+from orchestrator.record import Event, JobRecord, State, now
+from orchestrator.settings import Settings
+from orchestrator.spec.checks import check_job, require_data
+from orchestrator.spec.models import JobSpec
+from orchestrator.store.rows import Idempotency, JobRow, NewJob
+from orchestrator.store.store import Store
+
+
+def check(spec: JobSpec, settings: Settings) -> list[FieldError]:
+    """Every error of a job that its form does not show."""
+    return check_job(spec, BASE, settings)
+
+
+def submit(
+    spec: JobSpec,
+    store: Store,
+    settings: Settings,
+    inventory: Inventory,
+    *,
+    by: str | None,
+    idempotency: Idempotency | None = None,
+    resumed_from: JobFolder | None = None,
+    max_queued: int | None = None,
+) -> tuple[JobRow, bool]:
+    """Queue a job; the job, and whether it was made now (False: the idempotency key was used before).
+
+    `resumed_from` is the folder of an earlier job whose answers are reused. Blocks for milliseconds.
+    Raises: BadSpec, DatasetMissing, IdempotencyConflict, QueueFull.
+    """
+    if errors := check(spec, settings):
+        raise BadSpec(errors)
+    require_data(spec, BASE, settings)
+    folder = JobFolder.create(settings.jobs)
+    try:
+        new = _new_job(spec, settings, inventory, folder, by, resumed_from)
+        job, created = store.add_job(new, idempotency, _queued(new), max_queued=max_queued)
+    except BaseException:
+        shutil.rmtree(folder.path)
+        raise
+    if not created:
+        shutil.rmtree(folder.path)
+    return job, created
+
+
+def serve_key(serve: ServeSpec, compress: CompressSpec | None, gateway: GatewaySpec) -> str:
+    """Equal where one server can serve both."""
+    told = {
+        "serve": serve.model_dump(mode="json"),
+        "compress": compress.model_dump(mode="json") if compress else None,
+        "sampling_in_full": gateway.sampling_in_full,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def gpus_needed(serve: ServeSpec, inventory: Inventory) -> int:
+    """GPUs to lease for it on this machine."""
+    return get_engine(serve.engine).gpus_needed(serve, len(inventory.gpus))
+
+
+def _new_job(
+    spec: JobSpec,
+    settings: Settings,
+    inventory: Inventory,
+    folder: JobFolder,
+    by: str | None,
+    resumed_from: JobFolder | None,
+) -> NewJob:
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    folder.spec.write_text(json.dumps(document))
+    if resumed_from:
+        _carry_answers(resumed_from, folder)
+    record = JobRecord(
+        id=folder.id,
+        name=spec.name or default_name(spec),
+        attempt=0,
+        spec=document,
+        labels=spec.labels,
+        created_at=now(),
+        resumed_from=resumed_from.id if resumed_from else None,
+        folder=str(folder.path),
+    )
+    folder.write(record)
+    return NewJob(
+        id=folder.id,
+        name=record.name,
+        engine=spec.serve.engine,
+        spec=document,
+        record=record.model_dump(mode="json"),
+        folder=str(folder.path),
+        created_at=time.time(),
+        priority=spec.priority,
+        gpus_needed=gpus_needed(spec.serve, inventory),
+        gpus_explicit=tuple(spec.serve.gpus) if spec.serve.gpus else None,
+        serve_key=serve_key(spec.serve, spec.compress, spec.gateway),
+        labels=spec.labels,
+        keep_alive=spec.keep_alive,
+        attempts_max=settings.service.attempts_max,
+        submitted_by=by,
+        resumed_from=record.resumed_from,
+    )
+
+
+def _queued(new: NewJob) -> Event:
+    return Event(
+        seq=1, time=now(), attempt=0, type="state", state=State.QUEUED, phase=State.QUEUED.value, message="in the queue"
+    )
+
+
+def _carry_answers(earlier: JobFolder, folder: JobFolder) -> None:
+    """The journal is appended to, so it is copied; what lies beside it is never changed."""
+    if earlier.journal.is_file():
+        shutil.copyfile(earlier.journal, folder.journal)
+    large = earlier.path / "large"
+    if large.is_dir():
+        shutil.copytree(large, folder.path / "large", copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, Path(target))

@@ -1,0 +1,71 @@
+"""Watches runners and deployments: what died is closed, what hangs is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from orchestrator.executors import Status
+from orchestrator.job_folder import JobFolder
+from orchestrator.service.board import Active, Board
+from orchestrator.service.closing import close_lost
+from orchestrator.service.deploying import look_after
+
+TICK = 0.5
+"""Seconds between two looks."""
+BEGINNING = 60.0
+"""Seconds that a process may take from its submission until it owns its folder."""
+WRITE_BEATS = 10.0
+"""Seconds between two times that heartbeats are written into the store."""
+
+log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """`run` is a task of the service."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._written = time.time()
+
+    async def run(self) -> NoReturn:
+        """Look after everything that runs, until cancelled."""
+        board = self._board
+        while True:
+            for deployed in list(board.deployed.values()):
+                await look_after(board, deployed)
+            await asyncio.gather(*(self._look_at(active) for active in list(board.active.values())))
+            await self._write_beats()
+            await asyncio.sleep(TICK)
+
+    async def _look_at(self, active: Active) -> None:
+        board = self._board
+        status = await board.executor.status(active.task)
+        if status is Status.GONE:
+            await close_lost(board, active, "the process that ran it is gone")
+            return
+        heard = max(active.heard, JobFolder(Path(active.head.folder)).beaten_at())
+        silent = time.time() - heard
+        limit = BEGINNING if status is Status.PENDING else board.settings.service.heartbeat_timeout
+        if silent > limit:
+            log.warning("job %s: no word from its runner for %.0f s: it is ended", active.head.id, silent)
+            await board.executor.kill(active.task)
+        elif active.head.cancel_requested:
+            await self._insist_on_cancel(active)
+
+    async def _insist_on_cancel(self, active: Active) -> None:
+        """A process that was asked to end while it began may not have heard it."""
+        if not active.cancelled and await self._board.executor.status(active.task) is Status.RUNNING:
+            active.cancelled = True
+            await self._board.executor.cancel(active.task)
+
+    async def _write_beats(self) -> None:
+        """So that the next service, or a person, sees who lives."""
+        board = self._board
+        if board.active and time.time() - self._written > WRITE_BEATS:
+            self._written = time.time()
+            beats = {(job, active.attempt.number): active.heard for job, active in board.active.items()}
+            await asyncio.to_thread(board.store.heartbeats, beats)

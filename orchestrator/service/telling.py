@@ -1,0 +1,73 @@
+"""Events that the service makes itself, while no runner owns the job: to the store first, then to the job's folder."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.job_folder import JobFolder
+from orchestrator.record import Event, Failure, JobRecord, State, now
+from orchestrator.store.rows import JobHead
+from orchestrator.store.store import Store
+
+
+def next_event(head: JobHead, state: State, message: str, *, code: str | None = None) -> Event:
+    """The job's next event: a change of its state."""
+    return Event(
+        seq=head.last_seq + 1,
+        time=now(),
+        attempt=head.attempt,
+        type="state",
+        state=state,
+        phase=state.value,
+        message=message,
+        code=code,
+    )
+
+
+def record_after(record: dict[str, Any], head: JobHead, event: Event, failure: Failure | None = None) -> dict[str, Any]:
+    """The job's record as it is after `event`."""
+    told = {**record, "state": event.state.value, "attempt": head.attempt}
+    if event.state.terminal:
+        told["finished_at"] = event.time
+    if failure:
+        told["failure"] = failure.model_dump(mode="json")
+    return told
+
+
+def read_folder(head: JobHead) -> tuple[list[Event], dict[str, Any] | None]:
+    """Events of the current attempt that the folder has and the store has not, and the record of that attempt."""
+    folder = JobFolder(Path(head.folder))
+    events = [event for event in folder.events(head.last_seq) if event.attempt == head.attempt]
+    try:
+        record = folder.read().model_dump(mode="json")
+    except FileNotFoundError:
+        return events, None
+    return events, record if record["attempt"] == head.attempt else None
+
+
+def mirror(head: JobHead, store: Store) -> None:
+    """Bring the folder up to the store, where the service made the last events; nothing while a runner owns it."""
+    folder = JobFolder(Path(head.folder))
+    with contextlib.suppress(BlockingIOError, FileNotFoundError), folder.holding():
+        folder.mend()
+        missing = store.events(head.id, after=folder.last_seq())
+        for event in missing:
+            folder.append_event(event.model_dump_json())
+        job = store.job(head.id)
+        if missing and job:
+            folder.write(JobRecord.model_validate(job.record))
+
+
+def after(head: JobHead, event: Event, version: int, *, cancel_requested: bool) -> JobHead:
+    """The head of the job with `event` as its last one."""
+    return replace(
+        head,
+        state=event.state,
+        last_seq=event.seq,
+        version=version,
+        cancel_requested=cancel_requested,
+        attempt_open=head.attempt_open and not event.state.terminal,
+    )

@@ -1,0 +1,126 @@
+"""A service in a process of its own, jobs sent to it as any client would, and what must be gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from orchestrator.job_folder import JobFolder
+from tests.orchestrator.support import FAKE, PLUGIN, ROWS, Cli, wait_for
+
+SERVING = Path(__file__).with_name("serving_process.py")
+TERMINAL = ("succeeded", "incomplete", "failed", "cancelled")
+
+
+class Running:
+    """The service of one home; `kill` and `start` again as often as wanted."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        self.settings = settings
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = httpx.Client(timeout=30, trust_env=False)
+
+    @property
+    def url(self) -> str:
+        return str(json.loads((self.home / "service.json").read_text())["url"])
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        env = {
+            **os.environ,
+            "ORCHESTRATOR_HOME": str(self.home),
+            "ORCHESTRATOR_SERVICE__PORT": "0",
+            "PYTHONPATH": str(PLUGIN),
+            **self.settings,
+        }
+        with (self.home / "service.log").open("ab") as log:
+            return subprocess.Popen([sys.executable, str(SERVING)], env=env, stdout=log, stderr=log)
+
+    def start(self) -> None:
+        process = self.process = self.launch()
+
+        def ready() -> bool:
+            assert process.poll() is None, (self.home / "service.log").read_text()
+            try:
+                return json.loads((self.home / "service.json").read_text())["pid"] == process.pid and bool(
+                    self.client.get(f"{self.url}/readyz").status_code == 200
+                )
+            except (OSError, ValueError, httpx.HTTPError):
+                return False
+
+        wait_for(ready, "a service that is ready", timeout=60)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=30)
+        self.client.close()
+
+    def submit(self, spec: dict[str, Any]) -> str:
+        answer = self.client.post(f"{self.url}/jobs", json=spec)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def job(self, job: str) -> dict[str, Any]:
+        answer = self.client.get(f"{self.url}/jobs/{job}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        return self.client.post(f"{self.url}{path}", **body)
+
+    def wait_state(self, job: str, *states: str, timeout: float = 90) -> dict[str, Any]:
+        """The job as soon as it is in one of `states`."""
+
+        def reached() -> dict[str, Any] | None:
+            found = self.job(job)
+            assert found["state"] in states or found["state"] not in TERMINAL, found
+            return found if found["state"] in states else None
+
+        return wait_for(reached, f"job {job} that is {' or '.join(states)}", timeout=timeout)
+
+    def wait_end(self, job: str, timeout: float = 90) -> dict[str, Any]:
+        return self.wait_state(job, *TERMINAL, timeout=timeout)
+
+    def events(self, job: str) -> list[dict[str, Any]]:
+        """All events of a job that is over, as they are streamed."""
+        answer = self.client.get(f"{self.url}/jobs/{job}/events")
+        return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+
+    def folder(self, job: str) -> JobFolder:
+        return JobFolder(self.home / "jobs" / job)
+
+    def runner(self, job: str) -> int | None:
+        """Process id of the runner that owns the job."""
+        return self.folder(job).owner()
+
+    def left(self) -> list[str]:
+        """Processes and locks of any job or deployment of this home."""
+        return Cli(self.home).left()
+
+
+def spec(*engine: str, gpus: int = 1, limit: int = 5, concurrency: int = 2, **changes: Any) -> dict[str, Any]:
+    """A job on the fake engine that needs so many GPUs."""
+    return {
+        "serve": {
+            "engine": "custom",
+            "model": "fake",
+            "command": [*FAKE, *engine],
+            "tensor_parallel": gpus,
+        },
+        "evaluate": [{"evaluator": "straight", "datasets": [str(ROWS)], "limit": limit, "concurrency": concurrency}],
+        "probe": {"fidelity": {"enabled": False}},
+        **changes,
+    }
