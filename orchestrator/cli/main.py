@@ -9,7 +9,7 @@ import typer
 
 from clients.errors import ClientError
 from launchers.errors import LaunchError
-from orchestrator.cli import chat, engines, environments, jobs, journal, probing, serving, top
+from orchestrator.cli import bench, chat, compare, datasets, engines, environments, jobs, journal, probing, serving, top
 from orchestrator.cli.output import Exit, exit_code_of, print_error
 from orchestrator.errors import OrchestratorError
 
@@ -21,12 +21,15 @@ app = typer.Typer(
     add_completion=False,
 )
 jobs.register(app)
+bench.register(app)
+compare.register(app)
 serving.register(app)
 probing.register(app)
 top.register(app)
 chat.register(app)
 environments.register(app)
 engines.register(app)
+datasets.register(app)
 journal.register(app)
 
 

@@ -12,7 +12,7 @@ from orchestrator.speed import Percentiles
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time, in seconds of the event loop."""
+    """A stretch of time, in seconds of `asking.clock`."""
 
     begin: float
     end: float

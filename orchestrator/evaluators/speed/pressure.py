@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from orchestrator.evaluators.speed.asking import Timing
+from orchestrator.evaluators.speed.asking import Timing, clock
 from orchestrator.evaluators.speed.figures import Window
 
 PAUSE = 0.1
@@ -45,7 +45,6 @@ class Pressed:
 
 async def press_closed(ask: Ask, in_flight: int, seconds: float) -> Pressed:
     """Keep `in_flight` requests in flight; no new one begins after `seconds`, those in flight are waited for."""
-    clock = asyncio.get_running_loop().time
     begin = clock()
     stop = begin + seconds
 
@@ -67,7 +66,7 @@ async def press_closed(ask: Ask, in_flight: int, seconds: float) -> Pressed:
 
 async def press_open(ask: Ask, rate: float, seconds: float, seed: int, *, constant: bool) -> Pressed:
     """Begin `rate` requests per second for `seconds`, whatever comes back; all of them are waited for."""
-    clock, drawn = asyncio.get_running_loop().time, random.Random(seed)
+    drawn = random.Random(seed)
     begin = due = clock()
     async with asyncio.TaskGroup() as group:
         tasks = []

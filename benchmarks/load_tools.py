@@ -1,0 +1,203 @@
+"""Load tools against a known truth: what each says of a fake engine whose pace is set, and by how much it is wrong.
+
+Tools that are not named are left out. Each scenario keeps so many streams in flight for some seconds.
+
+    python benchmarks/load_tools.py
+    python benchmarks/load_tools.py --guidellm ENV/bin/guidellm --vllm ENV/bin/python
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+
+import eval_configs
+from orchestrator.evaluators.speed.asking import Client, Timing
+from orchestrator.evaluators.speed.figures import gaps, percentiles, rates
+from orchestrator.evaluators.speed.pressure import press_closed
+from orchestrator.evaluators.speed.prompts import PromptMaker
+
+TOKENIZER = Path(eval_configs.__file__).parent / "models" / "demo-arithmetic"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the engine does and how it is pressed."""
+
+    streams: int
+    latency: float
+    pace: float
+    output: int
+    seconds: float
+
+    def truth(self) -> Figures:
+        whole = self.latency + self.output / self.pace
+        first, gap = self.latency + 1 / self.pace, 1 / self.pace
+        return Figures(self.streams / whole, self.streams * self.output / whole, first, first, gap, gap, whole)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a tool says; times in seconds."""
+
+    requests: float
+    tokens: float
+    ttft_p50: float
+    ttft_p99: float
+    itl_p50: float
+    itl_p99: float
+    latency_p50: float
+
+
+SCENARIOS = (
+    Scenario(1, 0.1, 50, 64, 6),
+    Scenario(8, 0.1, 50, 64, 6),
+    Scenario(64, 0.1, 50, 64, 8),
+    Scenario(128, 0.1, 50, 64, 8),
+    Scenario(256, 0.1, 50, 64, 8),
+)
+
+
+def main() -> None:
+    given = _arguments()
+    tools: dict[str, Callable[[int, Scenario, Path], Figures]] = {"ours": ours}
+    if given.guidellm:
+        tools["guidellm"] = lambda port, scenario, folder: guidellm(given.guidellm, port, scenario, folder)
+    if given.vllm:
+        tools["vllm bench"] = lambda port, scenario, folder: vllm_bench(given.vllm, port, scenario, folder)
+    chosen = [scenario for scenario in SCENARIOS if scenario.streams in given.streams]
+    for scenario in chosen:
+        print(f"\n{scenario.streams} streams of {scenario.output} tokens at {scenario.pace:g}/s, first after ", end="")
+        print(f"{scenario.latency:g} s; load average {os.getloadavg()[0]:.1f}")
+        print(f"{'':12}" + "".join(f"{name:>14}" for name in asdict(scenario.truth())) + f"{'CPU s':>8}{'worst':>8}")
+        _show("truth", scenario.truth(), scenario.truth(), 0.0)
+        for name, tool in tools.items():
+            with tempfile.TemporaryDirectory() as folder, fake_engine(scenario) as port:
+                before = os.times()
+                found = tool(port, scenario, Path(folder))
+                after = os.times()
+            cpu = sum(after[:4]) - sum(before[:4])
+            _show(name, found, scenario.truth(), cpu)
+
+
+def ours(port: int, scenario: Scenario, folder: Path) -> Figures:
+    return uvloop.run(_ours(port, scenario))
+
+
+async def _ours(port: int, scenario: Scenario) -> Figures:
+    client = Client("127.0.0.1", port, "fake", lambda tokens: {"ignore_eos": True})
+    maker = PromptMaker.of(None, 0)
+
+    async def ask() -> Timing:
+        return await client.ask(maker.make(64), scenario.output)
+
+    await asyncio.gather(*(client.ask("a", 1) for _ in range(scenario.streams)))
+    pressed = await press_closed(ask, scenario.streams, scenario.seconds)
+    client.close()
+    counted = [timing for timing in pressed.timings if pressed.counts(timing)] or list(pressed.timings)
+    ttft, latency = percentiles(one.ttft for one in counted), percentiles(one.latency for one in counted)
+    itl = percentiles(gap for timing in counted for gap in gaps(timing))
+    assert ttft
+    assert itl
+    assert latency
+    rate = rates(pressed.timings, pressed.window)
+    return Figures(rate.requests, rate.output_tokens, ttft.p50, ttft.p99, itl.p50, itl.p99, latency.p50)
+
+
+def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Figures:
+    data = {"prompt_tokens": 64, "output_tokens": scenario.output}
+    argv = [program, "benchmark", "run", "--target", f"http://127.0.0.1:{port}", "--model", "fake"]
+    argv += ["--profile", "concurrent", "--rate", str(scenario.streams), "--max-seconds", str(scenario.seconds)]
+    argv += ["--data", json.dumps(data), "--processor", str(TOKENIZER), "--request-type", "text_completions"]
+    argv += ["--output-path", str(folder / "found.json"), "--disable-console"]
+    _run(argv, folder, HF_HUB_OFFLINE="1")
+    metrics = json.loads((folder / "found.json").read_text())["benchmarks"][0]["metrics"]
+
+    def of(name: str) -> Mapping[str, float]:
+        found: Mapping[str, float] = metrics[name]["successful"]
+        return found
+
+    def at(name: str, percentile: str, scale: float = 1.0) -> float:
+        part: Mapping[str, float] = metrics[name]["successful"]["percentiles"]
+        return part[percentile] * scale
+
+    ms = 1e-3
+    return Figures(
+        of("requests_per_second")["mean"],
+        of("output_tokens_per_second")["mean"],
+        at("time_to_first_token_ms", "p50", ms),
+        at("time_to_first_token_ms", "p99", ms),
+        at("inter_token_latency_ms", "p50", ms),
+        at("inter_token_latency_ms", "p99", ms),
+        at("request_latency", "p50"),
+    )
+
+
+def vllm_bench(python: str, port: int, scenario: Scenario, folder: Path) -> Figures:
+    whole = scenario.latency + scenario.output / scenario.pace
+    prompts = scenario.streams * max(2, round(scenario.seconds / whole))
+    argv = [python, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai", "--model", "fake"]
+    argv += ["--base-url", f"http://127.0.0.1:{port}", "--dataset-name", "random", "--tokenizer", str(TOKENIZER)]
+    argv += ["--random-input-len", "64", "--random-output-len", str(scenario.output), "--ignore-eos"]
+    argv += ["--num-prompts", str(prompts), "--max-concurrency", str(scenario.streams), "--save-result"]
+    argv += ["--percentile-metrics", "ttft,itl,e2el", "--metric-percentiles", "50,99"]
+    argv += ["--result-dir", str(folder), "--result-filename", "found.json", "--disable-tqdm"]
+    _run(argv, folder, HF_HUB_OFFLINE="1")
+    found = json.loads((folder / "found.json").read_text())
+    times = [found[name] / 1e3 for name in ("p50_ttft_ms", "p99_ttft_ms", "p50_itl_ms", "p99_itl_ms", "p50_e2el_ms")]
+    return Figures(found["request_throughput"], found["output_throughput"], *times)
+
+
+@contextmanager
+def fake_engine(scenario: Scenario) -> Iterator[int]:
+    pace = ["--latency", str(scenario.latency), "--tokens-per-second", str(scenario.pace), "--slots", "4096"]
+    argv = [sys.executable, "-m", "orchestrator.fake_engine", "--port", "0", *pace]
+    with tempfile.NamedTemporaryFile("r+") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
+        try:
+            while (found := re.search(r"ready on \S+:(\d+)", Path(log.name).read_text())) is None:
+                time.sleep(0.02)
+            yield int(found.group(1))
+        finally:
+            process.terminate()
+
+
+def _run(argv: list[str], folder: Path, **env: str) -> None:
+    log = folder / "log"
+    with log.open("w") as file:
+        done = subprocess.run(argv, stdout=file, stderr=file, cwd=folder, env={**os.environ, **env}, timeout=180)
+    if done.returncode:
+        print(log.read_text()[-2000:])
+        raise SystemExit(f"{argv[0]} failed")
+
+
+def _show(name: str, found: Figures, truth: Figures, cpu: float) -> None:
+    wrong = {key: value / getattr(truth, key) - 1 for key, value in asdict(found).items()}
+    cells = [f"{value:8.4g} {wrong[key]:+5.0%}" for key, value in asdict(found).items()]
+    worst = max(wrong.values(), key=abs)
+    print(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells) + f"{cpu:8.1f}{worst:+8.1%}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--guidellm", metavar="PROGRAM", help="guidellm's command")
+    parser.add_argument("--vllm", metavar="PYTHON", help="an interpreter that has vllm, for `vllm bench serve`")
+    every = [scenario.streams for scenario in SCENARIOS]
+    parser.add_argument("--streams", type=int, nargs="+", default=every, help=f"which scenarios (default: {every})")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
