@@ -2,7 +2,8 @@
 
 Evaluators abort a whole data set on one error, or retry it for ever, and score an empty answer. A request
 with the header `x-orchestrator-on-failure: mark` therefore gets a well-formed answer whose text is a mark;
-whoever reads the evaluator's predictions finds the mark and takes the sample out of the score.
+whoever reads the evaluator's predictions finds the mark and takes the sample out of the score. Where scores of the
+prompt were asked for, all of them are minus infinity, which stays so in every sum and mean, and no engine gives.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from clients.answers import COMPLETIONS, GENERATE
 from clients.request import InferenceRequest
 
 FAILURE_MARK_PREFIX = "[[request-failed:"
+_MINUS_INFINITY = orjson.Fragment(b"-1e999")  # valid JSON, unlike `-Infinity`, and read as that
 _MARK = re.compile(re.escape(FAILURE_MARK_PREFIX) + r"([0-9a-f-]+)\]\]")
 
 
@@ -44,14 +46,17 @@ def marked_answer(request: InferenceRequest, failure_id: str) -> bytes:
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "stop"}
     chat = request.path != COMPLETIONS
     choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-    count = _choices_wanted(request)
+    prompts, copies = _prompts(request), _copies(request)
     return orjson.dumps(
         {
             "id": f"failed-{failure_id}",
             "object": "chat.completion" if chat else "text_completion",
             "created": int(time.time()),
             "model": str((request.json or {}).get("model", "")),
-            "choices": [{**choice, "index": index} for index in range(count)],
+            "choices": [
+                {**choice, "index": index, **_scores(request, prompts[index // copies])}
+                for index in range(len(prompts) * copies)
+            ],
             "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         }
     )
@@ -62,9 +67,29 @@ def error_body(message: str, code: str, *, kind: str = "upstream_error") -> byte
     return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-def _choices_wanted(request: InferenceRequest) -> int:
-    """As many marked choices as answers were asked for, so that the client finds each of them."""
+def _prompts(request: InferenceRequest) -> list[Any]:
+    """One for each answer that was asked for, so that the client finds each of them; a chat is one."""
+    prompt = (request.json or {}).get("prompt")
+    several = isinstance(prompt, list) and prompt and all(isinstance(one, str | list) for one in prompt)
+    return list(prompt) if isinstance(prompt, list) and several else [prompt]
+
+
+def _copies(request: InferenceRequest) -> int:
+    n = (request.json or {}).get("n")
+    return n if isinstance(n, int) and 0 < n <= 1024 else 1
+
+
+def _scores(request: InferenceRequest, prompt: object) -> dict[str, Any]:
+    """Marked log-probabilities, where the prompt's were asked for: one per token id, for a text as many or more."""
     body = request.json or {}
-    n, prompt = body.get("n"), body.get("prompt")
-    prompts = len(prompt) if isinstance(prompt, list) and all(isinstance(one, str) for one in prompt) else 1
-    return max(1, prompts) * (n if isinstance(n, int) and 0 < n <= 1024 else 1)
+    if not body.get("echo") or body.get("logprobs") is None or not isinstance(prompt, str | list):
+        return {}
+    count = len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
+    rest = [_MINUS_INFINITY] * count  # and one more: the client expects a generated token
+    scores = {
+        "tokens": [""] * (count + 1),
+        "token_logprobs": [None, *rest],
+        "top_logprobs": [None, *({"": one} for one in rest)],
+        "text_offset": [0] * (count + 1),
+    }
+    return {"logprobs": scores}
