@@ -94,6 +94,8 @@ class Engine(ABC):
     """Requests in flight for one replica when the spec says `auto`."""
     ignored_sampling: ClassVar[Mapping[str, str]] = {}
     """Sampling fields that the engine does not honour over HTTP: field -> what it does instead."""
+    prompt_scores_reason: ClassVar[str] = ""
+    """Why the engine cannot tell the log-probabilities of a given text, and what can; empty: it can."""
     sampling_defaults: ClassVar[Mapping[str, Any]] = {}
     """What a request must say in full, or the engine (or the model's generation config) fills it in."""
     greedy_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -151,6 +153,12 @@ class Engine(ABC):
     def model_name(self, spec: ServeSpec) -> str:
         """The name that the engine itself expects as `model`."""
         return spec.served_name
+
+    def no_prompt_scores(self, spec: ServeSpec, flags: Flags | None = None) -> str:
+        """Why `/v1/completions` with `echo` and `logprobs` does not score a given text; empty where it does, or where
+        only asking it tells.
+        """
+        return self.prompt_scores_reason
 
     def readiness_for(self, spec: ServeSpec) -> Readiness:
         """What ready means for this spec."""

@@ -14,7 +14,7 @@ from orchestrator.errors import BadSpec, FieldError
 from orchestrator.job_folder import JobFolder
 from orchestrator.record import JobRecord, now
 from orchestrator.settings import Settings
-from orchestrator.spec.checks import check_job, check_serve
+from orchestrator.spec.checks import check_alone, check_job, check_serve, require_data
 from orchestrator.spec.loading import load_spec, parse_serve
 from orchestrator.spec.models import JobSpec
 
@@ -22,7 +22,7 @@ from orchestrator.spec.models import JobSpec
 def read_job(path: Path, settings: Settings) -> tuple[JobSpec, Path]:
     """The spec in `path` and the folder that its relative paths start from.
 
-    Raises: BadSpec with every error, of form and of substance.
+    Raises: BadSpec with every error, of form and of substance; DatasetMissing when nothing but data is lacking.
     """
     if path.suffix == ".py":
         message = "OpenCompass configs cannot be run directly yet; write a job spec that names its data sets"
@@ -31,7 +31,8 @@ def read_job(path: Path, settings: Settings) -> tuple[JobSpec, Path]:
     base = path.resolve().parent
     compress = located_compress(spec.compress, base) if spec.compress else None
     spec = spec.model_copy(update={"serve": located(spec.serve, base), "compress": compress})
-    _raise_all(errors, check_job(spec, base, settings), source=str(path))
+    _raise_all(errors, [*check_job(spec, base, settings), *check_alone(spec)], source=str(path))
+    require_data(spec, base, settings)
     return spec, base
 
 
@@ -76,7 +77,7 @@ def new_job(spec: JobSpec, settings: Settings, *, resume: str | None = None) -> 
         shutil.copyfile(earlier, folder.journal)
     record = JobRecord(
         id=folder.id,
-        name=spec.name or _default_name(spec),
+        name=spec.name or default_name(spec),
         spec=spec.model_dump(mode="json", exclude_unset=True),
         labels=spec.labels,
         created_at=now(),
@@ -128,6 +129,7 @@ def _same(path: str, wrong: str) -> bool:
     return path == wrong or path.startswith(f"{wrong}.") or wrong.startswith(f"{path}.")
 
 
-def _default_name(spec: JobSpec) -> str:
+def default_name(spec: JobSpec) -> str:
+    """What a job is called that has no name."""
     evaluators = "+".join(dict.fromkeys(evaluate.evaluator for evaluate in spec.evaluate))
     return f"{evaluators} of {spec.serve.served_name} on {spec.serve.engine}"

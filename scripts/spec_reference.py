@@ -10,6 +10,8 @@ from clients.spec import GatewaySpec, ProbeSpec
 from launchers.compress.spec import CalibrationSpec, CompressSpec
 from launchers.spec import ServeSpec
 from orchestrator.spec import EvaluateSpec, Generation, JobSpec
+from orchestrator.spec.opencompass import JudgeSpec, OpenCompassSpec
+from orchestrator.spec.speed import ContextSpec, LoadSpec, Objective, SpeedSpec, ThroughputSpec
 
 PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The job", JobSpec),
@@ -21,6 +23,13 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`gateway`: what stands between the evaluator and the replicas", GatewaySpec),
     ("`evaluate[]`: one evaluator", EvaluateSpec),
     ("`evaluate[].generation`: how the model is asked", Generation),
+    ("`evaluate[].opencompass`: how OpenCompass asks and sums up", OpenCompassSpec),
+    ("`evaluate[].opencompass.judge`: the model that judges", JudgeSpec),
+    ("`evaluate[].speed`: what evaluator `speed` measures", SpeedSpec),
+    ("`evaluate[].speed.context`: by context length", ContextSpec),
+    ("`evaluate[].speed.throughput`: all prompts at once", ThroughputSpec),
+    ("`evaluate[].speed.load`: under rising load", LoadSpec),
+    ("`evaluate[].speed.load.objective`: what counts as good", Objective),
 )
 HEAD = """\
 # The job spec

@@ -47,6 +47,7 @@ class LightllmEngine(FlaggedEngine):
     readiness: ClassVar[Readiness] = Readiness(health_path="/health", lists_model=False)
     stop_grace: ClassVar[float] = 70.0
     concurrency: ClassVar[int] = 64
+    prompt_scores_reason: ClassVar[str] = "its completions give null for the prompt's tokens; use vllm or sglang"
     sampling_defaults: ClassVar[Mapping[str, Any]] = {"top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0}
     greedy_defaults: ClassVar[Mapping[str, Any]] = {"do_sample": False}
 

@@ -70,6 +70,18 @@ class Evaluator(ABC):
         `environment` is None when the evaluator is not installed: then only our own data sets can be checked.
         """
 
+    def missing_data(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:
+        """Data that is not on this machine, each with the steps that bring it here; asked once nothing is refused."""
+        return []
+
+    def scored_by_likelihood(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[str]:
+        """Paths in `spec` of what needs an engine that scores given texts, e.g. `datasets.0`."""
+        return []
+
+    def paths_read(self, spec: EvaluateSpec, base: Path) -> list[Path]:
+        """Files outside of the installed evaluator that `spec` makes it read or run, for a service's policy."""
+        return []
+
     @abstractmethod
     def prepare(
         self, spec: EvaluateSpec, base: Path, environment: Environment, target: Target, folder: Path

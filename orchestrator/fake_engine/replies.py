@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from orchestrator.fake_engine.answers import Limits, Text
+from orchestrator.fake_engine.answers import Limits, Text, tokens_of
 from orchestrator.fake_engine.logprobs import chat_logprobs, text_logprobs
 
 Form = Literal["chat", "text", "generate"]
@@ -42,6 +42,8 @@ class Asked:
     """Whether the stream ends with a chunk that holds the usage."""
     logprobs: int | None = None
     """Candidates per token whose log-probabilities are wanted besides the token's own; None: not even that."""
+    echo: bool = False
+    """Text form: the prompt comes back before the answer, and so do its log-probabilities."""
 
 
 def read_request(form: Form, body: bytes, model: str, *, logprobs: bool = False) -> Asked:
@@ -84,9 +86,13 @@ def reply(done: Generated) -> dict[str, Any]:
             "prompt_tokens": done.prompt_tokens,
         }
     choices = [
-        {"index": index, "finish_reason": text.finish_reason, "logprobs": _logprobs(done.asked, text.tokens)}
-        | _content(done.asked.form, "message", text.whole)
-        for index, text in enumerate(done.texts)
+        {
+            "index": index,
+            "finish_reason": text.finish_reason,
+            "logprobs": _logprobs(done.asked, text.tokens, echoed=echoed),
+        }
+        | _content(done.asked.form, "message", echoed + text.whole)
+        for index, (text, echoed) in enumerate(zip(done.texts, _echoes(done.asked), strict=True))
     ]
     return {**_head(done), "choices": choices, "usage": usage(done)}
 
@@ -133,9 +139,7 @@ def event(data: dict[str, Any]) -> bytes:
 def _openai(form: Form, asked: dict[str, Any], model: str, logprobs: bool) -> Asked:
     if asked.get("model", model) != model:
         raise RequestError(f"the model {asked['model']!r} does not exist; this server has {model!r}", 404)
-    options = ("echo", "prompt_logprobs") if logprobs else ("logprobs", "echo", "prompt_logprobs")
-    refused = [name for name in options if asked.get(name)]
-    if refused:
+    if refused := _refused(form, asked, logprobs):
         raise RequestError(f"a fake engine has no {', '.join(refused)}")
     most = asked.get("max_completion_tokens")
     return Asked(
@@ -146,7 +150,16 @@ def _openai(form: Form, asked: dict[str, Any], model: str, logprobs: bool) -> As
         stream=bool(asked.get("stream")),
         stream_usage=bool((asked.get("stream_options") or {}).get("include_usage")),
         logprobs=_candidates_wanted(form, asked),
+        echo=form == "text" and bool(asked.get("echo")),
     )
+
+
+def _refused(form: Form, asked: dict[str, Any], logprobs: bool) -> list[str]:
+    """Options that this engine does not have and that change something."""
+    able = {"logprobs"} if logprobs else set()
+    if logprobs and form == "text" and not asked.get("stream"):
+        able.add("echo")
+    return [name for name in ("logprobs", "echo", "prompt_logprobs") if asked.get(name) and name not in able]
 
 
 def _candidates_wanted(form: Form, asked: dict[str, Any]) -> int | None:
@@ -156,11 +169,21 @@ def _candidates_wanted(form: Form, asked: dict[str, Any]) -> int | None:
     return None if wanted is None else int(wanted)
 
 
-def _logprobs(asked: Asked, tokens: Sequence[str], offset: int = 0) -> dict[str, Any] | None:
+def _echoes(asked: Asked) -> list[str]:
+    """What stands before each choice: its prompt, or nothing."""
+    return [prompt if asked.echo else "" for prompt in asked.prompts for _ in range(asked.copies)]
+
+
+def _logprobs(asked: Asked, tokens: Sequence[str], offset: int = 0, echoed: str = "") -> dict[str, Any] | None:
     if asked.logprobs is None:
         return None
-    chat = asked.form == "chat"
-    return chat_logprobs(tokens, asked.logprobs) if chat else text_logprobs(tokens, asked.logprobs, offset)
+    if asked.form == "chat":
+        return chat_logprobs(tokens, asked.logprobs)
+    scores = text_logprobs([*tokens_of(echoed), *tokens], asked.logprobs, offset)
+    if echoed:
+        scores["token_logprobs"][0] = None  # nothing comes before it
+        scores["top_logprobs"] = scores["top_logprobs"] and [None, *scores["top_logprobs"][1:]]
+    return scores
 
 
 def _generate(asked: dict[str, Any]) -> Asked:

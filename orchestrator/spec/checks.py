@@ -14,7 +14,7 @@ from launchers.gpus import Inventory, discover
 from launchers.registry import get_engine
 from launchers.spec import ServeSpec
 from orchestrator.compressing import expected, source_of, workshop_of
-from orchestrator.errors import EvaluatorMissing, FieldError
+from orchestrator.errors import DatasetMissing, EvaluatorMissing, FieldError
 from orchestrator.evaluators.registry import environment_of, get_evaluator
 from orchestrator.settings import Settings
 from orchestrator.spec.models import EvaluateSpec, JobSpec
@@ -28,13 +28,26 @@ RESERVED_VARIABLES = {
 def check_job(spec: JobSpec, base: Path, settings: Settings) -> list[FieldError]:
     """Every error of a job that its form does not show. `base` is where relative paths start."""
     errors = check_serve(spec.serve, settings, spec.compress)
-    if spec.keep_alive:
-        errors.append(FieldError("keep_alive", "needs the service, which this version does not have; remove it"))
-    if spec.priority:
-        errors.append(FieldError("priority", "needs the service's queue, which this version does not have; remove it"))
     for index, evaluate in enumerate(spec.evaluate):
         errors.extend(_check_evaluate(evaluate, f"evaluate.{index}", spec.serve, base, settings))
     return errors
+
+
+def check_alone(spec: JobSpec) -> list[FieldError]:
+    """Errors of a job that runs without the service."""
+    wrong = {"keep_alive": spec.keep_alive, "priority": spec.priority}
+    message = "needs the service; remove it, or `orchestrator submit` the job"
+    return [FieldError(path, message) for path, value in wrong.items() if value]
+
+
+def require_data(spec: JobSpec, base: Path, settings: Settings) -> None:
+    """Data of every evaluation, before anything is taken.
+
+    Raises: DatasetMissing with all that is absent and how to get it.
+    """
+    absent = [line for evaluate in spec.evaluate for line in _absent(evaluate, base, settings)]
+    if absent:
+        raise DatasetMissing("\n".join(absent), hint="run these commands, or name other data sets")
 
 
 def check_serve(spec: ServeSpec, settings: Settings, compress: CompressSpec | None = None) -> list[FieldError]:
@@ -153,10 +166,35 @@ def _check_evaluate(
         yield FieldError(f"{path}.datasets", "is required: a list of at least 1 name or path")
     if spec.speed and spec.evaluator != "speed":
         yield FieldError(f"{path}.speed", f"is for evaluator `speed`, not for `{spec.evaluator}`; remove it")
+    if spec.opencompass and spec.evaluator != "opencompass":
+        yield FieldError(
+            f"{path}.opencompass", f"is for evaluator `opencompass`, not for `{spec.evaluator}`; remove it"
+        )
+    if spec.lm_eval and spec.evaluator != "lm_eval":
+        yield FieldError(f"{path}.lm_eval", f"is for evaluator `lm_eval`, not for `{spec.evaluator}`; remove it")
     environment = environment_of(evaluator, Environments(settings.environments))
-    for refusal in evaluator.refusals(spec, base, environment):
-        yield FieldError(f"{path}.{refusal.field}", refusal.message)
+    refused = evaluator.refusals(spec, base, environment)
+    yield from (FieldError(f"{path}.{refusal.field}", refusal.message) for refusal in refused)
+    if not refused and evaluator.scored_by_likelihood(spec, base, environment):
+        yield from _check_scores(evaluator.scored_by_likelihood(spec, base, environment), path, serve, settings)
     yield from _check_sampling(spec, f"{path}.generation", serve)
+
+
+def _absent(spec: EvaluateSpec, base: Path, settings: Settings) -> list[str]:
+    evaluator = get_evaluator(spec.evaluator)
+    environment = environment_of(evaluator, Environments(settings.environments))
+    return list(dict.fromkeys(lack.message for lack in evaluator.missing_data(spec, base, environment)))
+
+
+def _check_scores(fields: list[str], path: str, serve: ServeSpec, settings: Settings) -> Iterator[FieldError]:
+    try:
+        engine = get_engine(serve.engine)
+    except SpecRefused:
+        return  # reported at serve.engine
+    environment = Environments(settings.environments).find(engine.recipe) if engine.recipe else None
+    if reason := engine.no_prompt_scores(serve, engine.flags(environment)):
+        message = f"is scored by log-likelihoods of given texts, and engine `{serve.engine}` cannot tell them: {reason}"
+        yield from (FieldError(f"{path}.{field}", message) for field in fields)
 
 
 def _check_sampling(spec: EvaluateSpec, path: str, serve: ServeSpec) -> Iterator[FieldError]:

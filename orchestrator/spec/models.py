@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from clients.spec import GatewaySpec, ProbeSpec
 from launchers.compress.spec import CompressSpec
 from launchers.spec import Count, Seconds, ServeSpec
+from orchestrator.spec.lm_eval import LmEvalSpec
+from orchestrator.spec.opencompass import OpenCompassSpec
 from orchestrator.spec.speed import SpeedSpec
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
@@ -41,9 +43,10 @@ class EvaluateSpec(BaseModel):
     model_config = _STRICT
 
     evaluator: str
-    """What asks and scores: `opencompass`, `speed`, or one that a package registers."""
+    """What asks and scores: `opencompass`, `lm_eval`, `speed`, or one that a package registers."""
     datasets: Annotated[list[str], Field(min_length=1)] = []
-    """Names of the evaluator's data set configs, or paths of config files. Required, but for evaluator `speed`."""
+    """Names or patterns of the evaluator's data set configs, or paths: of config files, and (OpenCompass) of jsonl or
+    csv files with questions and answers. Required, but for evaluator `speed`."""
     limit: Count | None = None
     """Only the first N samples of each data set."""
     concurrency: Count | Literal["auto"] = "auto"
@@ -54,6 +57,10 @@ class EvaluateSpec(BaseModel):
     """Share of the samples that the engine must answer; below it the job ends `incomplete`."""
     timeout: Seconds | None = None
     """Seconds that this evaluator may take. Default: no limit but the job's."""
+    opencompass: OpenCompassSpec | None = None
+    """Evaluator `opencompass` only: summarizer, templates, judge."""
+    lm_eval: LmEvalSpec | None = None
+    """Evaluator `lm_eval` only: examples, chat or completions, tasks of your own."""
     speed: SpeedSpec | None = None
     """Evaluator `speed` only: what is measured."""
 

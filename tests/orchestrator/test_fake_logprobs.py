@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from orchestrator.fake_engine.logprobs import scored
 from tests.orchestrator.test_fake_engine import CHAT, ready
 
 
@@ -25,3 +26,17 @@ def test_log_probabilities_are_refused_unless_the_engine_gives_them(tmp_path: Pa
     assert all(text["text"][start:].startswith(t) for start, t in zip(starts, text["logprobs"]["tokens"], strict=True))
     assert len(text["logprobs"]["token_logprobs"]) == len(starts) == len(text["logprobs"]["top_logprobs"])
     assert none["logprobs"] is None
+
+
+def test_a_prompt_comes_back_with_its_scores_when_echo_asks_for_them(tmp_path: Path) -> None:
+    with ready(tmp_path, "--logprobs") as giving:
+        asked = {"prompt": "the heron waits", "echo": True, "logprobs": 1, "max_tokens": 1}
+        status, answer = giving.ask("/v1/completions", asked)
+        assert giving.ask(CHAT, {"messages": [{"role": "user", "content": "hello"}], "echo": True})[0] == 400
+    (choice,) = answer["choices"]
+    assert (status, answer["usage"]["prompt_tokens"]) == (200, 3)
+    assert choice["text"].startswith("the heron waits")
+    first, *rest = choice["logprobs"]["token_logprobs"]
+    assert first is None
+    assert rest[:2] == [scored(" heron")[1], scored(" waits")[1]]
+    assert len(rest) == 3

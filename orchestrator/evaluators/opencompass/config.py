@@ -5,6 +5,8 @@ What it decides, and why (OpenCompass 0.5.4):
 - `OpenAISDK`: the other API classes retry for ever or have no time limit.
 - `OpenICLInferConcurrentTask`: no barrier after each batch, and its progress can be read.
 - `debug=True` at the runners: both tasks run in the one process, which saves two imports of 8 s.
+- Where texts are scored (perplexity) or completed without a chat template, a model and a task of ours stand in for
+  theirs: `plugin/orchestrated/served.py`, found through PYTHONPATH.
 - The tokenizer: OpenCompass counts tokens only to clip prompts and answers silently. What is asked is what is
   sent, so `max_seq_len` is out of reach and the tokenizer counts any text as one token. The model's own would
   cost two thirds of the client's time, and OpenCompass would run code that comes with it.
@@ -16,13 +18,16 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
 from typing import Any
 
 from orchestrator.evaluators.base import Target
 from orchestrator.evaluators.opencompass.datasets import DatasetConfig
+from orchestrator.evaluators.opencompass.judge import Judge
 from orchestrator.spec.models import EvaluateSpec, Generation
+from orchestrator.spec.opencompass import OpenCompassSpec
 
 DEFAULT_MAX_TOKENS = 1024
 """Longest answer where neither the spec nor the data set says."""
@@ -30,6 +35,7 @@ DEFAULT_MAX_TOKENS = 1024
 # OpenCompass takes a model whose name contains one of these for one of OpenAI's and leaves `temperature` out.
 _NAMES_WITH_MEANING = ("o1", "o3", "o4", "gpt-5")
 _SAFE_NAME = "served-model"
+_STANDS_FOR = "  # stands for {!r}, whose name means something to OpenCompass"
 
 _COUNTER = {
     "version": "1.0",
@@ -42,15 +48,14 @@ _TEMPLATE = '''\
 """OpenCompass on {datasets}: written by the orchestrator, can be run by hand."""
 
 from mmengine.config import read_base
-from opencompass.models import OpenAISDK
+{classes}
 from opencompass.partitioners import NaivePartitioner
 from opencompass.runners import LocalRunner
-from opencompass.tasks import OpenICLEvalTask, OpenICLInferConcurrentTask
 
 with read_base():
 {imports}
 
-datasets = [{lists}]
+{judge}datasets = [{lists}]
 names = []
 for dataset in datasets:
     # Results are files that are named after their data set: plain names, none twice.
@@ -58,11 +63,13 @@ for dataset in datasets:
     while dataset["abbr"] in names:
         dataset["abbr"] += "_again"
     names.append(dataset["abbr"])
-{changes}del {leftovers}, dataset, names
+    if "type" not in dataset:
+        continue  # a file of data: OpenCompass makes the rest
+{changes}{judged}del {leftovers}dataset, names
 
 models = [
     dict(
-        type=OpenAISDK,
+        type={model_class},
         abbr={abbr!r},
         path={path!r},{path_comment}
         key="none",
@@ -72,7 +79,7 @@ models = [
         openai_extra_kwargs={extra},
         extra_body={body},
         temperature={temperature!r},
-        max_out_len={default_max_tokens},  # where the data set says nothing
+        max_out_len={max_tokens},{max_tokens_comment}
         max_seq_len=1_000_000_000,  # nothing is clipped: what does not fit, the engine refuses
         tokenizer_path={counter!r},  # counts any text as one token
         max_workers={concurrency},
@@ -80,25 +87,24 @@ models = [
         query_per_second=1000,
         retry=2,
         timeout=86400,
-        meta_template=dict(
-            round=[
-                dict(role="HUMAN", api_role="HUMAN"),
-                dict(role="BOT", api_role="BOT", generate=True),
-            ],
-            reserved_roles=[dict(role="SYSTEM", api_role="SYSTEM")],
-        ),
+        meta_template={meta_template},{text}
     )
 ]
 infer = dict(
     partitioner=dict(type=NaivePartitioner, n=100_000, keep_keys=["poll_interval"]),
-    runner=dict(type=LocalRunner, debug=True, task=dict(type=OpenICLInferConcurrentTask)),
+    runner=dict(type=LocalRunner, debug=True, task=dict(type={infer_task})),
 )
 eval = dict(
     partitioner=dict(type=NaivePartitioner, n=100_000),
-    runner=dict(type=LocalRunner, debug=True, task=dict(type=OpenICLEvalTask)),
+    runner=dict(type=LocalRunner, debug={in_process}, task=dict(type={eval_task})),
 )
 poll_interval = 0.05
 '''
+
+_CHAT = {
+    "round": [{"role": "HUMAN", "api_role": "HUMAN"}, {"role": "BOT", "api_role": "BOT", "generate": True}],
+    "reserved_roles": [{"role": "SYSTEM", "api_role": "SYSTEM"}],
+}
 
 _LIMIT = """\
     # The first {limit} of what the data set's own range leaves.
@@ -106,64 +112,155 @@ _LIMIT = """\
         raise ValueError(dataset["abbr"] + " repeats or samples its questions: it cannot be limited")
     dataset["reader_cfg"]["test_range"] = dataset["reader_cfg"].get("test_range", "") + "[0:{limit}]"
 """
+_JUDGE = """\
+judge = dict(
+    type=OpenAISDK,
+    abbr="judge",
+    path={model!r},
+    key={key!r},
+    openai_api_base={base_url!r},
+    http_client_cfg=dict(trust_env=False),
+    temperature=0.0,
+    max_out_len={max_tokens},
+    max_seq_len=1_000_000_000,
+    tokenizer_path={counter!r},
+    max_workers=32,
+    batch_size=1024,
+    query_per_second=1000,
+    retry=4,
+    timeout=600,
+    meta_template={chat},
+)
+"""
+_JUDGED = """\
+    for place in (dataset["eval_cfg"]["evaluator"], dataset["eval_cfg"]["evaluator"].get("llm_evaluator", dict())):
+        if "judge_cfg" in place and not place["judge_cfg"]:
+            place["judge_cfg"] = judge
+"""
 _MAX_TOKENS = """\
     dataset["infer_cfg"]["inferencer"]["max_out_len"] = {max_tokens}
 """
 
 
-def write_config(spec: EvaluateSpec, configs: Sequence[DatasetConfig], target: Target, folder: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a config needs beside data sets and the model."""
+
+    summarizer: tuple[Path, str | None] | None = None
+    """Its file, and its module where it is one of OpenCompass's own."""
+    judge: Judge | None = None
+
+
+def write_config(
+    spec: EvaluateSpec, configs: Sequence[DatasetConfig], target: Target, folder: Path, beside: Beside
+) -> Path:
     """Write `eval.py` and what it needs into `folder` (new, absolute); returns its path."""
     folder.mkdir(parents=True)
     counter = folder / "counter"
     counter.mkdir()
     (counter / "tokenizer.json").write_text(json.dumps(_COUNTER))
     (counter / "tokenizer_config.json").write_text(json.dumps(_COUNTER_CONFIG))
-    modules = [_module(config, index, folder) for index, config in enumerate(configs)]
     file = folder / "eval.py"
-    file.write_text(_text(spec, configs, modules, target, counter))
+    parts = {
+        **_of_datasets(spec, configs, folder, beside),
+        **_of_model(spec, configs, target, beside),
+        **_of_judge(spec.opencompass, beside.judge, counter),
+        "counter": str(counter),
+    }
+    file.write_text(_TEMPLATE.format(**parts))
     return file
 
 
-def _module(config: DatasetConfig, index: int, folder: Path) -> str:
-    """Module to import; files outside the package are reached through a link, so that their own imports work."""
-    if config.module:
-        return config.module
-    link = f"own_{index}"
-    (folder / link).symlink_to(config.file.parent)
-    return f".{link}.{config.file.stem}"
-
-
-def _text(
-    spec: EvaluateSpec,
-    configs: Sequence[DatasetConfig],
-    modules: Sequence[str],
-    target: Target,
-    counter: Path,
-) -> str:
+def _of_datasets(spec: EvaluateSpec, configs: Sequence[DatasetConfig], folder: Path, beside: Beside) -> dict[str, Any]:
+    """The parts of the text that bring in the data sets and the summarizer."""
     lists = [
-        (f"from {module} import {variable} as", f"set_{index}_{position}")
-        for index, (config, module) in enumerate(zip(configs, modules, strict=True))
+        (f"from {_module(config.file, config.module, index, folder)} import {variable} as", f"set_{index}_{position}")
+        for index, config in enumerate(configs)
         for position, variable in enumerate(config.variables)
     ]
-    path = _SAFE_NAME if any(part in target.model for part in _NAMES_WITH_MEANING) else target.model
-    comment = f"  # stands for {target.model!r}, whose name means something to OpenCompass"
-    return _TEMPLATE.format(
-        datasets=json.dumps([config.name for config in configs])[1:-1].replace("\\", "/").replace('"', "`"),
-        imports="\n".join(f"    {start} {alias}" for start, alias in lists),
-        lists=", ".join(f"*{alias}" for _, alias in lists),
-        leftovers=", ".join(alias for _, alias in lists),
-        changes=_changes(spec),
-        abbr=_abbr(spec, target),
-        path=path,
-        path_comment=comment if path != target.model else "",
-        base_url=target.base_url,
-        extra=_literal(_extra(spec.generation)),
-        body=_literal(_body(spec.generation)),
-        temperature=spec.generation.temperature,
-        default_max_tokens=DEFAULT_MAX_TOKENS,
-        counter=str(counter),
-        concurrency=target.concurrency,
+    imports = [f"    {start} {alias}" for start, alias in lists]
+    if beside.summarizer:
+        imports.append(f"    from {_module(*beside.summarizer, len(configs), folder)} import summarizer")
+    own = [_literal(config.custom.entry(spec.limit), 4) for config in configs if config.custom]
+    return {
+        "datasets": json.dumps([config.name for config in configs])[1:-1].replace("\\", "/").replace('"', "`"),
+        "imports": "\n".join(imports) or "    pass",
+        "lists": ", ".join([*(f"*{alias}" for _, alias in lists), *own]),
+        "leftovers": "".join(f"{alias}, " for _, alias in lists),
+        "changes": _changes(spec),
+    }
+
+
+def _of_model(spec: EvaluateSpec, configs: Sequence[DatasetConfig], target: Target, beside: Beside) -> dict[str, Any]:
+    """The parts of the text that say who is asked, and by which classes."""
+    options = spec.opencompass or OpenCompassSpec()
+    text = options.prompts == "text"
+    ours = text or options.strip_prompts or any("scores" in config.needs for config in configs)
+    guarded = any("sandbox" in config.needs for config in configs)
+    model, infer = ("ServedModel", "ServedInferTask") if ours else ("OpenAISDK", "OpenICLInferConcurrentTask")
+    given, path = spec.generation.max_tokens, _path(target)
+    return {
+        "classes": _classes(ours, guarded, judged=beside.judge is not None),
+        "model_class": model,
+        "infer_task": infer,
+        "eval_task": "GuardedEvalTask" if guarded else "OpenICLEvalTask",
+        "in_process": not guarded,
+        "abbr": _abbr(spec, target),
+        "path": path,
+        "path_comment": "" if path == target.model else _STANDS_FOR.format(target.model),
+        "base_url": target.base_url,
+        "extra": _literal(_extra(spec.generation)),
+        "body": _literal(_body(spec.generation)),
+        "temperature": spec.generation.temperature,
+        "max_tokens": given or DEFAULT_MAX_TOKENS,
+        "max_tokens_comment": "" if given else "  # where the data set says nothing",
+        "concurrency": target.concurrency,
+        "meta_template": _literal(options.meta_template or (None if text else _CHAT)),
+        "text": f"\n        text={text},\n        strip={options.strip_prompts}," if ours else "",
+    }
+
+
+def _classes(ours: bool, guarded: bool, *, judged: bool) -> str:
+    """Import lines in their order."""
+    tasks = [*(["OpenICLEvalTask"] if not guarded else []), *(["OpenICLInferConcurrentTask"] if not ours else [])]
+    return "\n".join(
+        [
+            *(["from opencompass.models import OpenAISDK"] if judged or not ours else []),
+            *([f"from opencompass.tasks import {', '.join(tasks)}"] if tasks else []),
+            *(["from orchestrated.guarded import GuardedEvalTask"] if guarded else []),
+            *(["from orchestrated.served import ServedInferTask, ServedModel"] if ours else []),
+        ]
     )
+
+
+def _path(target: Target) -> str:
+    return _SAFE_NAME if any(part in target.model for part in _NAMES_WITH_MEANING) else target.model
+
+
+def _module(file: Path, module: str | None, index: int, folder: Path) -> str:
+    """Module to import; files outside the package are reached through a link, so that their own imports work."""
+    if module:
+        return module
+    link = folder / f"own_{index}"
+    if not link.is_symlink():
+        link.symlink_to(file.parent)
+    return f".{link.name}.{file.stem}"
+
+
+def _of_judge(options: OpenCompassSpec | None, judge: Judge | None, counter: Path) -> dict[str, str]:
+    """The parts of the text about the model that judges; empty ones without one."""
+    if judge is None or options is None or options.judge is None:
+        return {"judge": "", "judged": ""}
+    text = _JUDGE.format(
+        model=judge.model,
+        # `ENV` is OpenCompass's word for the variable OPENAI_API_KEY, which the command sets.
+        key="ENV" if options.judge.api_key_variable else "none",
+        base_url=judge.base_url,
+        max_tokens=options.judge.max_tokens,
+        counter=str(counter),
+        chat=_literal(_CHAT, 4),
+    )
+    return {"judge": text, "judged": _JUDGED}
 
 
 def _changes(spec: EvaluateSpec) -> str:
@@ -185,8 +282,8 @@ def _body(generation: Generation) -> dict[str, Any]:
     return {name: value for name, value in sampling.items() if value is not None}
 
 
-def _literal(value: dict[str, Any]) -> str:
-    return pformat(value, width=90, sort_dicts=False).replace("\n", "\n        ")
+def _literal(value: Any, indent: int = 8) -> str:
+    return pformat(value, width=90, sort_dicts=False).replace("\n", "\n" + " " * indent)
 
 
 def _abbr(spec: EvaluateSpec, target: Target) -> str:

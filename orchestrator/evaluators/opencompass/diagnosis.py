@@ -19,9 +19,10 @@ _MOST_LINES = 8
 _MOST_BYTES = 4 << 20
 
 
-def failure(broken: Sequence[Broken], log: Path) -> OrchestratorError:
-    """The error to raise for data sets without a whole result."""
-    lines = telling_lines(log)
+def failure(broken: Sequence[Broken], log: Path, run: Path) -> OrchestratorError:
+    """The error to raise for data sets of a `run` without a whole result."""
+    # Scoring in a process of its own has a log of its own.
+    lines = [line for file in [log, *sorted(run.glob("logs/eval/**/*.out"))] for line in telling_lines(file)]
     named = "; ".join(f"{dataset.name}: {dataset.reason}" for dataset in broken)
     message = "\n".join([f"OpenCompass left no whole result: {named}", *(f"  {line}" for line in lines)])
     where = f"see {log}"

@@ -11,14 +11,29 @@ from launchers.engine import Refusal
 from launchers.environments import Environment, Recipe
 from orchestrator.errors import EvaluatorFailed
 from orchestrator.evaluators.base import Command, Done, Evaluator, Target
-from orchestrator.evaluators.opencompass.config import write_config
-from orchestrator.evaluators.opencompass.datasets import DatasetRefused, find_dataset, package_of
+from orchestrator.evaluators.opencompass.config import Beside, write_config
+from orchestrator.evaluators.opencompass.datasets import (
+    DatasetConfig,
+    DatasetRefused,
+    find_datasets,
+    find_own,
+    package_of,
+)
 from orchestrator.evaluators.opencompass.diagnosis import failure, telling_lines
+from orchestrator.evaluators.opencompass.judge import JudgeRefused, find_judge
+from orchestrator.evaluators.opencompass.missing import places
+from orchestrator.evaluators.opencompass.notes import notes_of
 from orchestrator.evaluators.opencompass.progress import read_progress
 from orchestrator.evaluators.opencompass.reading import Broken, DatasetFiles, read_run, run_of
 from orchestrator.evaluators.opencompass.scoring import result_of, samples_of
+from orchestrator.evaluators.opencompass.summarizers import find_summarizer
+from orchestrator.evaluators.opencompass.summary import groups_of
 from orchestrator.results import Evaluation
 from orchestrator.spec.models import EvaluateSpec
+from orchestrator.spec.opencompass import JudgeSpec, OpenCompassSpec
+
+PLUGIN = Path(__file__).parent / "plugin"
+"""Modules of ours that OpenCompass's process imports."""
 
 
 class OpenCompassEvaluator(Evaluator):
@@ -38,7 +53,7 @@ class OpenCompassEvaluator(Evaluator):
     )
 
     def refusals(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:
-        """Data sets that do not exist, that only log-likelihoods can score, or whose data is not here."""
+        """Data sets that do not exist, that cannot be asked over HTTP, or whose scoring needs what is not here."""
         package = package_of(environment) if environment else None
         refused = []
         for index, name in enumerate(spec.datasets):
@@ -47,10 +62,30 @@ class OpenCompassEvaluator(Evaluator):
                 refused.append(Refusal(field, f"`{name}` is given twice"))
                 continue
             try:
-                find_dataset(name, base, package, spec.limit)
+                find_datasets(name, base, package, spec.limit)
             except DatasetRefused as reason:
                 refused.append(Refusal(field, reason.message))
-        return refused
+        return [*refused, *_refused_options(spec, base, environment, datasets=not refused)]
+
+    def missing_data(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:
+        """Each place where data has to be, with the commands that put it there."""
+        return [
+            Refusal(field, f"the data of `{config.name}` is not on this machine: {data.place} is absent; {data.steps}")
+            for field, config in _found(spec, base, environment)
+            for data in config.absent
+        ]
+
+    def scored_by_likelihood(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[str]:
+        """Data sets that use perplexity or log-likelihood."""
+        found = (field for field, config in _found(spec, base, environment) if "scores" in config.needs)
+        return list(dict.fromkeys(found))
+
+    def paths_read(self, spec: EvaluateSpec, base: Path) -> list[Path]:
+        """Config files and files of data that are given by their path."""
+        summarizer = spec.opencompass.summarizer if spec.opencompass else None
+        given = [*spec.datasets, *([summarizer] if summarizer else [])]
+        found = (find_own(name, base) for name in given)
+        return list(dict.fromkeys(file for file in found if file is not None))
 
     def prepare(
         self, spec: EvaluateSpec, base: Path, environment: Environment, target: Target, folder: Path
@@ -59,15 +94,22 @@ class OpenCompassEvaluator(Evaluator):
 
         Raises: DatasetRefused, as `refusals` says it.
         """
-        package = package_of(environment)
-        configs = [find_dataset(name, base, package, spec.limit) for name in spec.datasets]
-        config = write_config(spec, configs, target, folder / "config")
+        configs = [config for _, config in _found(spec, base, environment)]
+        options = spec.opencompass or OpenCompassSpec()
+        beside = Beside(
+            find_summarizer(options.summarizer, base, package_of(environment)) if options.summarizer else None,
+            find_judge(options.judge) if options.judge else None,
+        )
+        config = write_config(spec, configs, target, folder / "config", beside)
         for name in ("work", "out", "tmp", "cache"):
             (folder / name).mkdir()
-        (folder / "run.json").write_text(json.dumps({"datasets": spec.datasets, "limit": spec.limit}))
+        if shared := next((place / "data" for place in places() if (place / "data").is_dir()), None):
+            (folder / "work" / "data").symlink_to(shared)  # where configs with `./data/...` look
+        asked = spec.model_dump(mode="json", include={"datasets", "limit", "opencompass"})
+        (folder / "run.json").write_text(json.dumps(asked))
         # Not the script itself: its first line names the interpreter by a path that may have moved.
         argv = (str(environment.python), "-m", "opencompass.cli.main", str(config), "-w", str(folder / "out"))
-        return Command(argv, folder / "work", _variables(folder))
+        return Command((*_with_key(options.judge), *argv), folder / "work", _variables(folder))
 
     def progress(self, folder: Path) -> Done:
         """How far the run is."""
@@ -80,7 +122,8 @@ class OpenCompassEvaluator(Evaluator):
         """
         asked = json.loads((folder / "run.json").read_text())
         try:
-            found = list(read_run(run_of(folder / "out"), asked["limit"]))
+            run = run_of(folder / "out")
+            found = list(read_run(run, folder / "work", asked["limit"]))
         except (EvaluatorFailed, OSError, SyntaxError, KeyError) as error:
             reason = error.message if isinstance(error, EvaluatorFailed) else f"its config cannot be read: {error!r}"
             raise EvaluatorFailed(
@@ -88,14 +131,63 @@ class OpenCompassEvaluator(Evaluator):
             ) from error
         broken = [files for files in found if isinstance(files, Broken)]
         if broken:
-            raise failure(broken, log)
-        return _evaluation([files for files in found if isinstance(files, DatasetFiles)])
+            raise failure(broken, log, run)
+        options = OpenCompassSpec.model_validate(asked.get("opencompass") or {})
+        whole = [files for files in found if isinstance(files, DatasetFiles)]
+        return _evaluation(whole, options, run, folder / "work")
 
 
-def _evaluation(found: list[DatasetFiles]) -> Evaluation:
+def _found(spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[tuple[str, DatasetConfig]]:
+    """(path in the spec, config) of every config file that the spec names. Raises: DatasetRefused."""
+    package = package_of(environment) if environment else None
+    return [
+        (f"datasets.{index}", config)
+        for index, name in enumerate(spec.datasets)
+        for config in find_datasets(name, base, package, spec.limit)
+    ]
+
+
+def _refused_options(
+    spec: EvaluateSpec, base: Path, environment: Environment | None, *, datasets: bool
+) -> list[Refusal]:
+    """What of `opencompass` cannot be done; `datasets` says whether they were all found."""
+    options = spec.opencompass or OpenCompassSpec()
+    refused = []
+    try:
+        if options.summarizer:
+            find_summarizer(options.summarizer, base, package_of(environment) if environment else None)
+    except DatasetRefused as reason:
+        refused.append(Refusal("opencompass.summarizer", reason.message))
+    try:
+        if options.judge:
+            find_judge(options.judge)
+    except JudgeRefused as reason:
+        refused.append(Refusal("opencompass.judge", reason.message))
+    judged = (
+        [config.name for _, config in _found(spec, base, environment) if "judge" in config.needs] if datasets else []
+    )
+    if judged and not options.judge:
+        example = "opencompass: {judge: {server: http://host:port, model: NAME}}"
+        message = f"is needed: `{judged[0]}` is scored by a judge model; name one, e.g. `{example}`"
+        refused.append(Refusal("opencompass.judge", message))
+    return refused
+
+
+def _with_key(judge: JudgeSpec | None) -> tuple[str, ...]:
+    """What gives OpenCompass the judge's key under the one name that it knows, without writing it anywhere."""
+    if judge is None or judge.api_key_variable is None:
+        return ()
+    return ("/bin/sh", "-c", f'OPENAI_API_KEY="${judge.api_key_variable}" exec "$@"', "sh")
+
+
+def _evaluation(found: list[DatasetFiles], options: OpenCompassSpec, run: Path, work: Path) -> Evaluation:
     samples = [samples_of(files) for files in found]
-    results = [result_of(files, own) for files, own in zip(found, samples, strict=True)]
-    return Evaluation(datasets=results, samples=[sample for own in samples for sample in own])
+    results = [
+        result_of(files, own, notes_of(files, own, options, work)) for files, own in zip(found, samples, strict=True)
+    ]
+    return Evaluation(
+        datasets=[*results, *groups_of(run, results)], samples=[sample for own in samples for sample in own]
+    )
 
 
 def _variables(folder: Path) -> dict[str, str]:
@@ -105,8 +197,8 @@ def _variables(folder: Path) -> dict[str, str]:
     """
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     quiet = {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    places = {"TMPDIR": str(folder / "tmp"), "XDG_CACHE_HOME": str(folder / "cache")}
+    folders = {"TMPDIR": str(folder / "tmp"), "XDG_CACHE_HOME": str(folder / "cache")}
     shared = Path("~/.cache/huggingface").expanduser()
     if "HF_HOME" not in os.environ and shared.is_dir():
-        places["HF_HOME"] = str(shared)
-    return {**offline, **quiet, **places, "CUDA_VISIBLE_DEVICES": ""}
+        folders["HF_HOME"] = str(shared)
+    return {**offline, **quiet, **folders, "PYTHONPATH": str(PLUGIN), "CUDA_VISIBLE_DEVICES": ""}

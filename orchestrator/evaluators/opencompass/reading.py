@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from orchestrator.evaluators.opencompass.progress import read_status
 from orchestrator.evaluators.opencompass.resolved import read_resolved
 
 _CORRECT_KEYS = ("correct", "is_correct", "cascade_correct")
-_PREDICTION_KEYS = ("pred", "predictions", "prediction")
-_GOLD_KEYS = ("answer", "references", "reference", "gold")
+_PREDICTION_KEYS = ("parsed", "pred", "predictions", "prediction")
+_GOLD_KEYS = ("answer", "references", "reference", "refr", "gold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,10 @@ class DatasetFiles:
     """One per prediction, in their order; empty when the evaluator gives none."""
     version: str | None
     """First six hex digits of OpenCompass's hash of the prompt template."""
+    scorer: str = ""
+    """Class of its evaluator, e.g. `AccEvaluator`."""
+    unscored: Mapping[str, str] = field(default_factory=dict)
+    """Texts that were to be scored and whose request failed for good: text -> the gateway's mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,12 @@ def run_of(out: Path) -> Path:
     return runs[-1]
 
 
-def read_run(run: Path, limit: int | None) -> Iterator[DatasetFiles | Broken]:
-    """Every data set of the run, whole or broken, in the order of the config."""
-    config = read_resolved(max((run / "configs").glob("*.py")))
+def read_run(run: Path, work: Path, limit: int | None) -> Iterator[DatasetFiles | Broken]:
+    """Every data set of the run, whole or broken, in the order of the config; `work` was its current folder."""
+    config = config_of(run)
     model = config["models"][0]["abbr"]
-    versions = _versions(run)
+    versions = {row["dataset"]: row["version"] for row in summary_of(run) if row.get("version", "-") != "-"}
+    unscored = _unscored(work)
     for dataset in config["datasets"]:
         name = dataset["abbr"]
         repeats = dataset.get("n", 1)
@@ -77,7 +82,33 @@ def read_run(run: Path, limit: int | None) -> Iterator[DatasetFiles | Broken]:
         except _Unusable as reason:
             yield Broken(name, str(reason))
         else:
-            yield DatasetFiles(name, repeats, predictions, metrics, details, versions.get(name))
+            version, scorer = versions.get(name), _scorer(dataset)
+            yield DatasetFiles(name, repeats, predictions, metrics, details, version, scorer, unscored)
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    """The config of a run as OpenCompass resolved it. Raises: OSError, SyntaxError, ValueError."""
+    return read_resolved(max((run / "configs").glob("*.py")))
+
+
+def summary_of(run: Path) -> list[dict[str, str]]:
+    """Rows of its summary table: `dataset`, `version`, `metric`, `mode` and one column for the model."""
+    file = next(iter(sorted((run / "summary").glob("summary_*.csv"))), None)
+    if file is None:
+        return []
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _scorer(dataset: dict[str, Any]) -> str:
+    evaluator = dataset.get("eval_cfg", {}).get("evaluator", {})
+    return str(evaluator.get("type", "")).rsplit(".", 1)[-1] if isinstance(evaluator, dict) else ""
+
+
+def _unscored(work: Path) -> dict[str, str]:
+    file = work / "unscored.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return {row["prompt"]: row["mark"] for row in rows}
 
 
 class _Unusable(Exception):
@@ -164,13 +195,3 @@ def _field(entry: dict[str, Any], names: tuple[str, ...], repeat: int) -> Any:
     if isinstance(value, list):
         return value[repeat] if repeat < len(value) else None
     return value
-
-
-def _versions(run: Path) -> dict[str, str]:
-    """Data set to prompt version; `-` stands for a data set without a score."""
-    file = next(iter(sorted((run / "summary").glob("summary_*.csv"))), None)
-    if file is None:
-        return {}
-    with file.open(newline="") as lines:
-        rows = csv.DictReader(lines)
-        return {row["dataset"]: row["version"] for row in rows if row.get("version", "-") != "-"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ from orchestrator.results import DatasetResult, Sample, wilson_interval
 
 EMPTY_ANSWER = "empty_answer"
 """The engine answered with nothing: OpenCompass scores that as wrong, or even as right."""
+
+_LIKELIHOOD = "Loglikelihood"  # what OpenCompass calls it where the likeliest text is wanted
+NO_SCORE = "no_score"
+"""A text was not scored, and nothing says why."""
 
 # OpenCompass's own order of precedence (`METRIC_WHITELIST` of its default summarizer).
 _METRICS = (
@@ -34,8 +39,8 @@ def samples_of(files: DatasetFiles) -> list[Sample]:
     return [_sample(files, index, entry) for index, entry in enumerate(files.predictions)]
 
 
-def result_of(files: DatasetFiles, samples: list[Sample]) -> DatasetResult:
-    """The score of a data set over its answered samples."""
+def result_of(files: DatasetFiles, samples: list[Sample], notes: Sequence[str] = ()) -> DatasetResult:
+    """The score of a data set over its answered samples; `notes` are added to what is to be said of it."""
     metric = _metric(files)
     answered = [sample for sample in samples if sample.failed is None]
     score = _score(files, metric, samples, answered)
@@ -51,7 +56,7 @@ def result_of(files: DatasetFiles, samples: list[Sample]) -> DatasetResult:
         failed=len(samples) - len(answered),
         coverage=len(answered) / len(samples) if samples else 0.0,
         prompt_version=files.version,
-        notes=[*score.notes, *([repeated] if files.repeats > 1 else [])],
+        notes=[*score.notes, *([repeated] if files.repeats > 1 else []), *notes],
     )
 
 
@@ -60,6 +65,8 @@ def _score(files: DatasetFiles, metric: str, samples: list[Sample], answered: li
     flags = [detail.correct for detail in files.details]
     if not answered:
         return _Score(None, None, ["the engine answered none of the questions"])
+    if metric == "average_ppl" and all("ppl" in entry for entry in files.predictions):
+        return _mean_perplexity(files, len(samples) - len(answered))
     scale = _scale(theirs, flags)
     right = sum(sample.correct is True for sample in answered)
     if scale is not None:
@@ -74,6 +81,14 @@ def _score(files: DatasetFiles, metric: str, samples: list[Sample], answered: li
         return _Score(theirs, None, [differs] if told else [])
     failed = len(samples) - len(answered)
     return _Score(None, None, [f"{failed} samples failed and `{metric}` cannot be computed without them"])
+
+
+def _mean_perplexity(files: DatasetFiles, failed: int) -> _Score:
+    """Their metric is the mean over the texts, so it can be made without some of them."""
+    values = [float(entry["ppl"]) for entry in files.predictions]
+    known = [value for value in values if math.isfinite(value)]
+    notes = [f"{failed} failed samples are left out"] if failed else []
+    return _Score(sum(known) / len(known), None, [*notes, "mean negative log-likelihood per token, in nats"])
 
 
 def _scale(theirs: float, flags: list[bool | None]) -> int | None:
@@ -92,22 +107,52 @@ def _excluded(failed: int, theirs: float) -> list[str]:
 
 
 def _sample(files: DatasetFiles, index: int, entry: dict[str, Any]) -> Sample:
-    texts = list(_texts(entry.get("prediction")))
-    failed = next((found for text in texts if (found := failure_id_of(text))), None)
-    if failed is None and not "".join(texts).strip():
-        failed = EMPTY_ANSWER
+    output, failed = _scored(files, entry) if _scores(entry) else _generated(entry)
     detail = files.details[index] if files.details else None
     gold = entry.get("gold", detail and detail.gold)
     return Sample(
         dataset=files.name,
         index=index,
-        prompt=_prompt(entry.get("origin_prompt")),
-        output="\n".join(texts) if failed is None else None,
+        prompt=_prompt(entry),
+        output=output if failed is None else None,
         gold=None if gold is None else str(gold),
         prediction=detail.prediction if detail and failed is None else None,
         correct=detail.correct if detail and failed is None else None,
         failed=failed,
     )
+
+
+def _generated(entry: dict[str, Any]) -> tuple[str, str | None]:
+    """The answer, or the answers of several turns, and why there is none."""
+    texts = list(_texts(entry.get("prediction")))
+    failed = next((found for text in texts if (found := failure_id_of(text))), None)
+    if failed is None and not "".join(texts).strip():
+        failed = EMPTY_ANSWER
+    return "\n".join(texts), failed
+
+
+def _scored(files: DatasetFiles, entry: dict[str, Any]) -> tuple[str, str | None]:
+    """The score of each text, as `label: score` lines, and why one is missing."""
+    scores = _scores(entry)
+    if all(math.isfinite(score) for _, _, score in scores):
+        return "\n".join(f"{label}: {score:.6g}" if label else f"{score:.6g}" for label, _, score in scores), None
+    marks = (files.unscored.get(text, "") for _, text, score in scores if not math.isfinite(score))
+    return "", next((found for mark in marks if (found := failure_id_of(mark))), NO_SCORE)
+
+
+def _scores(entry: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """(label, text, score) of each text of a sample that was scored; empty where text was generated."""
+    if "ppl" in entry:
+        return [("", str(entry.get("origin_prompt")), float(entry["ppl"]))]
+    labelled = [(key, value) for key, value in entry.items() if key.startswith("label: ")]
+    return [
+        (
+            key.removeprefix("label: "),
+            str(value["prompt"]),
+            float(value["PPL"] if "PPL" in value else value[_LIKELIHOOD]),
+        )
+        for key, value in labelled
+    ]
 
 
 def _texts(prediction: Any) -> Iterator[str]:
@@ -119,8 +164,11 @@ def _texts(prediction: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _prompt(origin: Any) -> str:
-    """Chat turns as `ROLE: text` lines."""
+def _prompt(entry: dict[str, Any]) -> str:
+    """Chat turns as `ROLE: text` lines; the first of several texts that were scored."""
+    origin = entry.get("origin_prompt")
+    if origin is None and (scores := _scores(entry)):
+        return scores[0][1]
     if not isinstance(origin, list):
         return "" if origin is None else str(origin)
     return "\n".join(

@@ -23,8 +23,34 @@ class ConfigSource:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of the lists of data sets that the file defines: those that end in `_datasets`."""
+        """Names of the lists of data sets that the file defines: `datasets` of a whole config, else those that end
+        in `_datasets`.
+        """
+        if "models" in self.names and "datasets" in self.names:
+            return ("datasets",)
         return tuple(_variables(self.file, self, frozenset()))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Variables that the file itself assigns or imports with `read_base`, `*` left out."""
+        tree = self.trees[self.file]
+        assigned = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        return frozenset(
+            assigned | {alias.asname or alias.name for node in _base_imports(tree) for alias in node.names}
+        )
+
+    @property
+    def assigns(self) -> bool:
+        """Whether the file itself says anything beyond what it imports."""
+        body = self.trees[self.file].body
+        said = body[1:] if ast.get_docstring(self.trees[self.file]) is not None else body
+        return any(not isinstance(node, ast.With | ast.ImportFrom | ast.Import) for node in said)
 
     @cached_property
     def types(self) -> frozenset[str]:
@@ -34,22 +60,24 @@ class ConfigSource:
     @cached_property
     def repeats(self) -> int:
         """The largest `n` (how often each question is asked) of a data set in the files."""
-        values = [value for dataset in self._datasets() if isinstance(value := dataset.get("n"), int)]
+        values = [value for _, given in self._datasets() if isinstance(value := given.get("n"), int)]
         return max(values, default=1)
 
     @cached_property
-    def paths(self) -> tuple[str, ...]:
-        """`path` of the data sets in the files, where it is written out as a string."""
-        values = (dataset.get("path") for dataset in self._datasets())
-        return tuple(dict.fromkeys(value for value in values if isinstance(value, str)))
+    def data(self) -> tuple[tuple[str, str], ...]:
+        """(class, `path`) of the data sets in the files, where the path is written out as a string."""
+        values = ((kind, given.get("path")) for kind, given in self._datasets())
+        return tuple(dict.fromkeys((kind, path) for kind, path in values if isinstance(path, str)))
 
-    def _datasets(self) -> Iterator[dict[str, object]]:
-        """The constants of every `dict(...)` that has a `reader_cfg`: only data sets have one."""
+    def _datasets(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """Class and constants of every `dict(...)` that has a `reader_cfg`: only data sets have one."""
         for tree in self.trees.values():
             for call in _calls(tree):
                 given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
                 if "reader_cfg" in given:
-                    yield {name: node.value for name, node in given.items() if isinstance(node, ast.Constant)}
+                    kind = _last_name(given["type"]) if "type" in given else None
+                    constants = ((name, node) for name, node in given.items() if isinstance(node, ast.Constant))
+                    yield kind or "", {name: node.value for name, node in constants}
 
 
 def read_source(file: Path, package: Path | None) -> ConfigSource:

@@ -12,6 +12,7 @@ from orchestrator.errors import EvaluatorFailed
 from orchestrator.evaluators.base import Command, Target
 from orchestrator.evaluators.opencompass.resolved import read_resolved
 from orchestrator.spec.models import EvaluateSpec, Generation
+from orchestrator.spec.opencompass import JudgeSpec, OpenCompassSpec
 from tests.orchestrator.opencompass.real_opencompass import EVALUATOR, collect
 
 
@@ -19,7 +20,7 @@ def prepared(folder: Path, model: str = "tiny", **spec: Any) -> tuple[Command, s
     """The command, the text of the config, and the model that it declares."""
     folder.mkdir()
     environment = Environment("opencompass", folder, folder / "bin/python", {}, "", "")
-    asked = EvaluateSpec(evaluator="opencompass", datasets=["demo_arithmetic"], **spec)
+    asked = EvaluateSpec(**{"evaluator": "opencompass", "datasets": ["demo_arithmetic"], **spec})
     target = Target("http://127.0.0.1:4/v1", model, 48)
     command = EVALUATOR.prepare(asked, folder, environment, target, folder)
     text = (folder / "config/eval.py").read_text()
@@ -55,6 +56,39 @@ def test_a_model_that_is_a_path_gives_a_plain_name_for_the_result_folders(tmp_pa
     assert model["abbr"].startswith("My-Model-7b-")
     other = prepared(tmp_path / "other", model="/some where/My Model:7b/", limit=3)[2]
     assert other["abbr"] != model["abbr"]
+
+
+def test_texts_are_scored_and_completed_by_a_model_of_ours_and_by_theirs_otherwise(tmp_path: Path) -> None:
+    command, text, model = prepared(tmp_path / "run", opencompass=OpenCompassSpec(prompts="text"))
+    assert "from orchestrated.served import ServedInferTask, ServedModel" in text
+    assert (model["type"], model["text"], model["meta_template"]) == ("ServedModel", True, None)
+    assert (Path(command.env["PYTHONPATH"]) / "orchestrated/served.py").is_file()
+    assert "orchestrated" not in prepared(tmp_path / "plain")[1]
+
+
+def test_a_meta_template_of_the_users_takes_the_place_of_ours(tmp_path: Path) -> None:
+    template = {"round": [{"role": "HUMAN", "begin": "Q: ", "end": "\n"}, {"role": "BOT", "generate": True}]}
+    options = OpenCompassSpec(prompts="text", meta_template=template)
+    assert prepared(tmp_path / "run", opencompass=options)[2]["meta_template"] == template
+
+
+def test_a_file_of_data_becomes_an_entry_that_opencompass_completes(tmp_path: Path) -> None:
+    rows = tmp_path / "my rows.csv"
+    rows.write_text("question,A,B,answer\nWhich?,x,y,B\n")
+    (tmp_path / "my rows.csv.meta.json").write_text('{"infer_method": "ppl", "test_range": "[5:]"}')
+    prepared(tmp_path / "run", datasets=[str(rows)], limit=3)
+    (entry,) = read_resolved(tmp_path / "run/config/eval.py")["datasets"]
+    wanted = {"path": str(rows), "abbr": "my rows", "data_type": "mcq", "infer_method": "ppl"}
+    assert entry == {**wanted, "test_range": "[5:][0:3]"}
+
+
+def test_the_judges_key_is_named_and_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WISE_KEY", "top-secret")
+    judge = JudgeSpec(server="http://127.0.0.1:9/", model="wise", api_key_variable="WISE_KEY")
+    command, text, _ = prepared(tmp_path / "run", opencompass=OpenCompassSpec(judge=judge))
+    assert "top-secret" not in text + repr(command)
+    assert command.argv[:3] == ("/bin/sh", "-c", 'OPENAI_API_KEY="$WISE_KEY" exec "$@"')
+    assert read_resolved(tmp_path / "run/config/eval.py")["judge"]["openai_api_base"] == "http://127.0.0.1:9/v1"
 
 
 def test_limit_and_length_change_the_data_sets_only_when_given(tmp_path: Path) -> None:

@@ -2,25 +2,33 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launchers.environments import Environment
-from orchestrator.evaluators.opencompass.datasets import DatasetConfig, find_dataset, package_of
+from orchestrator.evaluators.opencompass.datasets import DatasetConfig, find_dataset, find_datasets, package_of
 from orchestrator.evaluators.opencompass.source import read_source
 from orchestrator.spec.models import EvaluateSpec
+from orchestrator.spec.opencompass import OpenCompassSpec
 from tests.orchestrator.opencompass.real_opencompass import EVALUATOR, opencompass_environment
 
 PLAIN = """
-{name}_datasets = [dict(abbr="{name}", type=Some, path={path!r}, reader_cfg=dict(), {more}
+{name}_datasets = [dict(abbr="{name}", type={kind}, path={path!r}, reader_cfg=dict(), {more}
     infer_cfg=dict(inferencer=dict(type={inferencer})), eval_cfg=dict(evaluator=dict(type={evaluator})))]
 """
 
 
 def plain(
-    name: str, *, inferencer: str = "GenInferencer", evaluator: str = "Acc", path: str = "x", more: str = ""
+    name: str,
+    *,
+    inferencer: str = "GenInferencer",
+    evaluator: str = "Acc",
+    path: str = "x",
+    more: str = "",
+    kind: str = "Some",
 ) -> str:
-    return PLAIN.format(name=name, inferencer=inferencer, evaluator=evaluator, path=path, more=more)
+    return PLAIN.format(name=name, inferencer=inferencer, evaluator=evaluator, path=path, more=more, kind=kind)
 
 
 def written(folder: Path, **files: str) -> Path:
@@ -45,8 +53,22 @@ def installed(tmp_path: Path) -> Environment:
         judged=plain("judged", evaluator="GenericLLMEvaluator"),
         repeated=plain("repeated", more="n=4, k=2,"),
         settings="names = ['a']",
+        same_gen_of_one=plain("same"),
+        hub_gen=plain("hub", kind="OnTheHub", path="people/trivia"),
+        clp=plain("clp", inferencer="CLPInferencer"),
+        fancy_gen=plain("fancy", evaluator="FancyEvaluator"),
+        sent_gen=plain("sent", evaluator="HumanevalXEvaluator"),
+        likely_gen="with read_base():\n    from .sums_gen_123abc import sums_datasets\n",
     )
+    (package / "configs/summarizers").mkdir()
+    (package / "configs/summarizers/medium.py").write_text("summarizer = dict(summary_groups=[])")
     written(package / "configs/datasets/two", same_gen=plain("same"))
+    (package / "datasets").mkdir()
+    (package / "datasets/hub.py").write_text("class OnTheHub(Base):\n    load = lambda path: load_dataset(path)\n")
+    (package / "datasets/judges.py").write_text(
+        "class FancyEvaluator(Base):\n    def score(self):\n"
+        "        import json, fancy_metric.core\n        from opencompass import x\n"
+    )
     (package / "utils/datasets_info.py").write_text(
         'DATASETS_MAPPING = {"ids/sums": {"ms_id": None, "local": "./data/sums/"}}\n'
         'DATASETS_URL = {"/sums": {"url": "http://archive.test/sums.zip"}}\n'
@@ -55,10 +77,19 @@ def installed(tmp_path: Path) -> Environment:
 
 
 def refusals(
-    environment: Environment | None, *names: str, base: Path = Path("/"), limit: int | None = None
+    environment: Environment | None, *names: str, base: Path = Path("/"), limit: int | None = None, **options: Any
 ) -> dict[str, str]:
-    spec = EvaluateSpec(evaluator="opencompass", datasets=list(names), limit=limit)
+    spec = asked(*names, limit=limit, **options)
     return {one.field: one.message for one in EVALUATOR.refusals(spec, base, environment)}
+
+
+def asked(*names: str, limit: int | None = None, **options: Any) -> EvaluateSpec:
+    given = OpenCompassSpec.model_validate(options) if options else None
+    return EvaluateSpec(evaluator="opencompass", datasets=list(names), limit=limit, opencompass=given)
+
+
+def absent(environment: Environment | None, *names: str) -> dict[str, str]:
+    return {one.field: one.message for one in EVALUATOR.missing_data(asked(*names), Path("/"), environment)}
 
 
 def test_our_own_data_set_is_found_without_opencompass_installed() -> None:
@@ -87,28 +118,83 @@ def test_a_name_resolves_to_a_module_of_the_package(installed: Environment) -> N
     assert (found.module, found.variables) == ("opencompass.configs.datasets.two.same_gen", ("same_datasets",))
 
 
-def test_absent_data_is_refused_with_the_place_and_the_archive(
+def test_absent_data_is_told_with_the_place_and_the_commands_that_bring_it(
     installed: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMPASS_DATA_CACHE", str(tmp_path / "cache"))
-    message = refusals(installed, "sums_gen")["datasets.0"]
-    assert str(tmp_path / "cache/data/sums") in message
-    assert "http://archive.test/sums.zip" in message
-    (tmp_path / "cache/data/sums").mkdir(parents=True)
     assert refusals(installed, "sums_gen") == {}
+    message = absent(installed, "sums_gen")["datasets.0"]
+    folder = tmp_path / "cache/data"
+    assert f"{folder / 'sums'} is absent" in message
+    assert f"mkdir -p {folder} && cd {folder} && curl -LO http://archive.test/sums.zip && unzip -o sums.zip" in message
+    (folder / "sums").mkdir(parents=True)
+    assert absent(installed, "sums_gen") == {}
+
+
+def test_a_data_set_of_the_hub_is_looked_for_in_its_cache(
+    installed: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub home"))
+    assert "hf download --repo-type dataset people/trivia" in absent(installed, "hub_gen")["datasets.0"]
+    (tmp_path / "hub home/hub/datasets--people--trivia").mkdir(parents=True)
+    assert absent(installed, "hub_gen") == {}
+
+
+def test_data_that_only_loading_can_tell_is_not_called_absent(installed: Environment) -> None:
+    assert absent(installed, "same_gen_of_one") == {}
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sums_ppl", "PPLInferencer, which needs log-likelihoods"),
-        ("collection", "PPLInferencer, which needs log-likelihoods"),
-        ("judged", "judge model"),
+        ("clp", "CLPInferencer, which needs the probabilities of the whole vocabulary"),
+        ("fancy_gen", "scored with fancy_metric, not installed beside OpenCompass"),
+        ("sent_gen", "sends the model's programs to a service"),
         ("settings", "defines no list of data sets"),
     ],
 )
 def test_what_cannot_be_asked_or_scored_is_refused(installed: Environment, name: str, said: str) -> None:
     assert said in refusals(installed, name)["datasets.0"]
+
+
+def test_a_judge_is_asked_for_where_one_is_needed_and_has_to_be_reachable(
+    installed: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
+    assert "`judged` is scored by a judge model" in refusals(installed, "judged")["opencompass.judge"]
+    assert refusals(installed, "judged", judge={"server": "http://h:1", "model": "m"}) == {}
+    assert "which `model`" in refusals(installed, "judged", judge={"server": "http://h:1"})["opencompass.judge"]
+    message = refusals(installed, "judged", judge={"server": "wise"})["opencompass.judge"]
+    assert "deployment `wise`, the judge, does not exist: `orchestrator up --name wise" in message
+
+
+def test_data_sets_scored_by_perplexity_are_told_apart(installed: Environment) -> None:
+    spec = asked("sums_gen", "sums_ppl", "collection")
+    assert EVALUATOR.scored_by_likelihood(spec, Path("/"), installed) == ["datasets.1", "datasets.2"]
+
+
+def test_a_pattern_means_every_config_that_fits_but_each_of_them_once(installed: Environment) -> None:
+    found = find_datasets("sums*", Path("/"), package_of(installed), None)
+    assert [config.name for config in found] == ["one/sums_gen_123abc", "one/sums_ppl"]
+    assert "fits the pattern `zzz*`" in refusals(installed, "zzz*")["datasets.0"]
+
+
+def test_a_summarizer_is_found_by_its_name_or_path(installed: Environment, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("summarizer = dict(summary_groups=[])")
+    (tmp_path / "empty.py").write_text("names = []")
+    assert refusals(installed, "same_gen_of_one", summarizer="medium") == {}
+    assert refusals(installed, "same_gen_of_one", summarizer=str(tmp_path / "mine.py")) == {}
+    wrong = {"mediun": "nearest: `medium`", str(tmp_path / "empty.py"): "defines no `summarizer`"}
+    for name, said in wrong.items():
+        assert said in refusals(installed, "same_gen_of_one", summarizer=name)["opencompass.summarizer"]
+
+
+def test_files_that_a_spec_makes_opencompass_read_are_named(installed: Environment, tmp_path: Path) -> None:
+    written(tmp_path, mine=plain("mine"), sums="summarizer = dict()")
+    (tmp_path / "rows.jsonl").write_text('{"question": "?", "answer": "!"}\n')
+    spec = asked("same_gen_of_one", "mine.py", "rows.jsonl", summarizer="sums.py")
+    found = EVALUATOR.paths_read(spec, tmp_path)
+    assert found == [tmp_path / "mine.py", tmp_path / "rows.jsonl", tmp_path / "sums.py"]
 
 
 def test_a_limit_is_refused_only_where_questions_are_repeated(installed: Environment) -> None:
@@ -117,7 +203,7 @@ def test_a_limit_is_refused_only_where_questions_are_repeated(installed: Environ
 
 
 def test_every_bad_name_is_reported_at_its_own_place(installed: Environment) -> None:
-    found = refusals(installed, "demo_arithmetic", "nothing_like_it", "judged", "demo_arithmetic")
+    found = refusals(installed, "demo_arithmetic", "nothing_like_it", "settings", "demo_arithmetic")
     assert sorted(found) == ["datasets.1", "datasets.2", "datasets.3"]
 
 
@@ -168,13 +254,15 @@ def test_a_wrong_name_is_refused_fast_among_the_real_configs() -> None:
 
 
 @pytest.mark.real
-def test_real_configs_resolve_and_real_likelihood_configs_are_refused() -> None:
+def test_real_configs_resolve_and_what_they_need_is_known() -> None:
     environment = opencompass_environment()
     package = package_of(environment)
     assert package is not None
-    assert "PPLInferencer" in refusals(environment, "mmlu_ppl")["datasets.0"]
+    assert find_dataset("mmlu_ppl", Path("/"), package, None).needs == {"scores"}
+    assert find_dataset("humaneval_gen", Path("/"), package, None).needs == {"sandbox"}
+    assert find_dataset("aime2024_llmjudge_gen", Path("/"), package, None).needs == {"judge"}
     (source := read_source(package / "configs/datasets/gsm8k/gsm8k_gen.py", package))
     assert source.variables == ("gsm8k_datasets",)
-    assert source.paths == ("opencompass/gsm8k",)
+    assert source.data == (("GSM8KDataset", "opencompass/gsm8k"),)
     ours = find_dataset("demo_arithmetic", Path("/"), package, None)
     assert ours == DatasetConfig("demo_arithmetic", ours.file, None, ("demo_arithmetic_datasets",))

@@ -1,0 +1,1 @@
+"""What runs inside OpenCompass's own environment; nothing of the orchestrator is imported here."""
