@@ -5,9 +5,9 @@ Raw over `clients.upstream`: a chunk costs about 10 us of our processor time, wh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter as clock  # uvloop's own time goes in steps of a millisecond
 from typing import Any, Literal
 
 import orjson
@@ -17,6 +17,8 @@ from clients.errors import UpstreamError
 from clients.upstream import Upstream
 
 PATH = "/v1/completions"
+clock = time.perf_counter
+"""Seconds. Not the event loop's time: uvloop's goes in steps of a millisecond."""
 SILENCE = 3600.0
 """Seconds without a byte after which a request is given up; the gateway gives up sooner."""
 HEADERS: Headers = [
