@@ -181,6 +181,7 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
 def _add_lies(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("answers that are not what was asked for").add_argument
     add("--ignore-stop", action="store_true", help="stop strings end nothing")
+    add("--one-token-stops", action="store_true", help="stop strings of several tokens end nothing")
     add("--keep-stop", action="store_true", help="a text ends with its stop string")
     add("--ignore-max-tokens", action="store_true", help="texts are as long as they come")
     add("--nondeterministic", action="store_true", help="the same prompt gets another text each time")

@@ -77,6 +77,7 @@ def _options(given: argparse.Namespace) -> Options:
         ),
         lies=Lies(
             ignore_stop=given.ignore_stop,
+            one_token_stops=given.one_token_stops,
             keep_stop=given.keep_stop,
             ignore_max_tokens=given.ignore_max_tokens,
             nondeterministic=given.nondeterministic,

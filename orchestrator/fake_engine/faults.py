@@ -109,6 +109,8 @@ class Lies:
     """Where answers are not what was asked for, with status 200."""
 
     ignore_stop: bool = False
+    one_token_stops: bool = False
+    """Only stop strings that are one token end a text; the others are dropped, as LMDeploy does."""
     keep_stop: bool = False
     """The text ends with the stop string."""
     ignore_max_tokens: bool = False

@@ -15,7 +15,7 @@ import orjson
 
 from orchestrator.fake_engine.answers import AnswerBook, Text, limited, made_up, tokens_of
 from orchestrator.fake_engine.connection import Connection, Request
-from orchestrator.fake_engine.faults import Fault, Options, fault_of
+from orchestrator.fake_engine.faults import Fault, Lies, Options, fault_of
 from orchestrator.fake_engine.prefixes import PrefixCache
 from orchestrator.fake_engine.replies import (
     FORMS,
@@ -148,7 +148,7 @@ class FakeEngine:
         """One text for each copy of each prompt."""
         texts, lies = [], self._options.lies
         limits = replace(asked.limits, keep_stop=lies.keep_stop)
-        limits = replace(limits, stop=()) if lies.ignore_stop else limits
+        limits = replace(limits, stop=_heeded(limits.stop, lies))
         limits = replace(limits, max_tokens=None) if lies.ignore_max_tokens else limits
         for prompt in asked.prompts:
             known = self._book.find(prompt)
@@ -213,6 +213,13 @@ def crash(signal_number: int | None) -> None:
     if signal_number is not None:
         os.kill(os.getpid(), signal_number)
     os._exit(1)
+
+
+def _heeded(stops: tuple[str, ...], lies: Lies) -> tuple[str, ...]:
+    """The stop strings that end a text."""
+    if lies.ignore_stop:
+        return ()
+    return tuple(stop for stop in stops if not lies.one_token_stops or len(tokens_of(stop)) == 1)
 
 
 def _spoilt(text: Text, fault: Fault | None) -> Text:

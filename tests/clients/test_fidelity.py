@@ -34,6 +34,7 @@ async def test_a_faithful_engine_has_every_finding_and_none_that_falsifies(tmp_p
         (["--empty-prompts", "0.5"], "answers", "note", {}),
         (["--extra-bos"], "prompt_tokens", "falsifies", {}),
         (["--ignore-stop"], "stop_strings", "note", {"effect": "ignored"}),
+        (["--one-token-stops"], "stop_strings", "note", {"effect": "ignored"}),
         (["--keep-stop"], "stop_strings", "note", {"effect": "kept"}),
         (["--max-model-len", "300", "--answer-overlong"], "over_long", "note", {"context": 300, "status": 200}),
         ([], "over_long", "unknown", {}),
