@@ -1,0 +1,206 @@
+"""`compare`: one evaluation over several served models, and whether the differences are real."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import uvloop
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.output import Exit, print_json, stderr, stdout
+from orchestrator.cli.tables import plan_text
+from orchestrator.comparing.folder import ComparisonFolder
+from orchestrator.comparing.gate import Gate
+from orchestrator.comparing.gathering import Wishes, gather
+from orchestrator.comparing.local import LocalJobs
+from orchestrator.comparing.model import Comparison, Mode
+from orchestrator.comparing.plan import Plan
+from orchestrator.comparing.report import HEAD, notes, reasons, rows
+from orchestrator.comparing.running import conduct, resumed
+from orchestrator.errors import BadSpec, FieldError
+from orchestrator.plan import plan_job
+from orchestrator.reaping import reap
+from orchestrator.record import Event, Progress
+from orchestrator.settings import Settings
+
+STYLES = {"GO": "green", "NO-GO": "bold red", "INCONCLUSIVE": "yellow", "lower": "red", "higher": "green"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(compare)
+
+
+def compare(
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SPEC|JOB",
+            help="One comparison spec; or job specs, which are run, and finished jobs by id or folder, which are not.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="The variant to compare with. Default: the first.")] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="Policy, e.g. max_drop=1.0,min_coverage=0.99,confidence=0.95")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="in_turn (default) or side_by_side.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this earlier comparison; what it answered is reused.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; start nothing.")] = False,
+) -> None:
+    """Evaluate several served models alike and tell which differences are real.
+
+    Exit codes: 0 GO, or done without a gate; 1 NO-GO; 2 bad spec; 3 INCONCLUSIVE or a job did not succeed;
+    4 cancelled, 130 interrupted.
+    """
+    settings = Settings.load()
+    plan, earlier = _planned(things or [], Wishes(baseline, _gate(gate), _mode(mode), name), resume, settings)
+    if dry_run:
+        _show(plan, settings, as_json)
+    folder = earlier or ComparisonFolder.create(settings.root, plan)
+    reap(settings)
+    stderr().print(f"comparison {folder.id}: {escape(plan.name)}; baseline {escape(plan.baseline)}")
+    interrupted, found = uvloop.run(_in_loop(plan, folder, settings, stderr()))
+    if as_json:
+        print_json(found)
+    else:
+        stdout().print(summary(found, folder.path))
+    raise SystemExit(_exit_code(found, interrupted))
+
+
+def summary(comparison: Comparison, folder: Path) -> Group:
+    """The table, the gate's reasons, what must be read with it, where things are."""
+    outcome = comparison.verdict or comparison.state
+    title = Text.assemble(f"\n{comparison.name}: ", (outcome, STYLES.get(outcome, "bold")))
+    table = Table(box=box.SIMPLE_HEAVY)
+    for index, column in enumerate(HEAD):
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index not in (0, 1))
+    for row in rows(comparison):
+        table.add_row(*(Text(cell) for cell in row[:-1]), Text(row[-1], style=STYLES.get(row[-1], "")))
+    told = [Text(f"- {line}") for line in [*reasons(comparison), *notes(comparison)]]
+    return Group(title, table, *told, Text(f"report   {folder / 'comparison.md'}"))
+
+
+class _Lines:
+    """One line per step of one variant's job."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+
+    def event(self, event: Event) -> None:
+        """Transitions, and what failed; the steps between are in the job's folder."""
+        if event.type == "state" or event.code:
+            code = f" [red]{event.code}[/]" if event.code else ""
+            first = event.message.splitlines()[0] if event.message else ""
+            phase = f"[bold cyan]{event.phase:<12}[/]{code}"
+            self._console.print(f"[dim]{event.time[11:19]}[/] {escape(self._name):<16} {phase} {escape(first[:160])}")
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing: `orchestrator top` and the table tell."""
+
+
+async def _in_loop(
+    plan: Plan, folder: ComparisonFolder, settings: Settings, console: Console
+) -> tuple[bool, Comparison]:
+    """Run with Ctrl-C and SIGTERM turned into a clean end; whether it was Ctrl-C, and what was found."""
+    received: list[signal.Signals] = []
+    jobs = LocalJobs(settings, lambda name: _Lines(console, name), {"comparison": folder.id})
+
+    def interrupt(number: signal.Signals) -> None:
+        received.append(number)
+        jobs.interrupt(number.name)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupt, number)
+    found = await conduct(plan, folder, jobs)
+    return bool(received) and received[0] is signal.SIGINT, found
+
+
+def _planned(
+    things: list[str], wishes: Wishes, resume: str | None, settings: Settings
+) -> tuple[Plan, ComparisonFolder | None]:
+    """The plan, and the folder that has it already."""
+    if resume is None:
+        return gather(things, wishes, settings), None
+    if things:
+        raise _bad("resume", "goes on with all that the earlier comparison names; give nothing else to compare")
+    earlier = ComparisonFolder.find(settings.root, resume)
+    plan = resumed(earlier.plan(), earlier.read())
+    given = {"baseline": wishes.baseline, "gate": wishes.gate, "mode": wishes.mode, "name": wishes.name}
+    plan = plan.model_copy(update={key: value for key, value in given.items() if value is not None})
+    if plan.baseline not in plan.order:
+        raise _bad("baseline", f"is none of {', '.join(plan.order)}")
+    return plan, earlier
+
+
+def _gate(text: str | None) -> Gate | None:
+    """`max_drop=1.0,min_coverage=0.99` as a gate. Raises: BadSpec naming the key."""
+    if text is None:
+        return None
+    values: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, _, number = part.partition("=")
+        try:
+            values[key.strip()] = float(number)
+        except ValueError:
+            raise _bad(f"gate.{key.strip()}", f"must be a number, got {number!r}") from None
+    try:
+        return Gate(**values)
+    except ValidationError as invalid:
+        errors = [
+            FieldError(f"gate.{'.'.join(map(str, detail['loc']))}", f"{detail['msg']}; the keys are {_keys()}")
+            for detail in invalid.errors()
+        ]
+        raise BadSpec(errors, source="the command line") from invalid
+
+
+def _mode(text: str | None) -> Mode | None:
+    match text:
+        case None | "in_turn" | "side_by_side":
+            return text
+        case _:
+            raise _bad("mode", f"must be in_turn or side_by_side, got {text!r}")
+
+
+def _show(plan: Plan, settings: Settings, as_json: bool) -> NoReturn:
+    plans = {name: plan_job(job.spec, Path(job.base), settings) for name, job in plan.jobs.items()}
+    if as_json:
+        print_json({"plan": plan.model_dump(mode="json"), "jobs": plans})
+        raise SystemExit(Exit.SUCCEEDED)
+    for name in plan.order:
+        role = " (baseline)" if name == plan.baseline else ""
+        stdout().print(f"\n== {name}{role}", highlight=False, markup=False)
+        text = plan_text(plans[name]) if name in plans else f"nothing is run: {plan.finished[name]}"
+        stdout().print(text, highlight=False, markup=False)
+    raise SystemExit(Exit.SUCCEEDED)
+
+
+def _exit_code(found: Comparison, interrupted: bool) -> Exit:
+    if found.state == "cancelled":
+        return Exit.INTERRUPTED if interrupted else Exit.CANCELLED
+    if found.verdict:
+        return {"GO": Exit.SUCCEEDED, "NO-GO": Exit.FAILED, "INCONCLUSIVE": Exit.INCOMPLETE}[found.verdict]
+    return Exit.SUCCEEDED if found.state == "succeeded" else Exit.INCOMPLETE
+
+
+def _keys() -> str:
+    return ", ".join(Gate.model_fields)
+
+
+def _bad(path: str, message: str) -> BadSpec:
+    return BadSpec([FieldError(path, message)], source="the command line")
