@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ def main() -> None:
         for index, text in enumerate(pool.map(ask, [row["question"] for row in rows])):
             answers.write(json.dumps({"index": index, "text": text}) + "\n")
             answers.flush()
+    time.sleep(max(row.get("scoring_seconds", 0) for row in rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from typing import Any
 import httpx
 
 from orchestrator.job_folder import JobFolder
+from orchestrator.record import State
+from orchestrator.service.telling import next_event
+from orchestrator.store.store import Store
 from tests.orchestrator.support import FAKE, PLUGIN, ROWS, Cli, wait_for
 
 SERVING = Path(__file__).with_name("serving_process.py")
@@ -66,7 +69,19 @@ class Running:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(timeout=30)
-        self.client.close()
+
+    def restart(self, **settings: str) -> None:
+        self.stop()
+        self.settings |= settings
+        self.start()
+
+    def disown(self, job: str, attempt: int) -> None:
+        """While no service runs: put the job back into the queue, whatever its runner does."""
+        store = Store.open(f"sqlite:///{self.home / 'service.db'}")
+        row = store.job(job)
+        assert row
+        store.requeue(job, attempt, 0.0, next_event(row, State.QUEUED, "given up by the test"))
+        store.close()
 
     def submit(self, spec: dict[str, Any]) -> str:
         answer = self.client.post(f"{self.url}/jobs", json=spec)
