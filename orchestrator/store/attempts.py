@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from orchestrator.errors import Conflict, NotFound, StaleAttempt
 from orchestrator.record import State
@@ -15,6 +16,10 @@ from orchestrator.store.rows import AttemptRow, AttemptState, JobHead, values_of
 
 _OPEN = (AttemptState.INTENDED, AttemptState.SUBMITTED, AttemptState.RUNNING)  # in this order, never backwards
 _attempts = tables.attempts
+_THIS = (_attempts.c.job_id == bindparam("of"), _attempts.c.number == bindparam("this"))
+_GET = select(*ATTEMPT).where(*_THIS)
+_SET = update(_attempts).where(*_THIS)
+_BEAT = _SET.where(_attempts.c.ended_at.is_(None))
 
 
 def begin(
@@ -52,8 +57,7 @@ def begin(
 
 def get(connection: Connection, job_id: str, number: int) -> AttemptRow | None:
     """`Store.attempt`."""
-    query = select(*ATTEMPT).where(_attempts.c.job_id == job_id, _attempts.c.number == number)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_GET, {"of": job_id, "this": number}).one_or_none()
     return None if row is None else AttemptRow(*row)
 
 
@@ -69,8 +73,8 @@ def mark(connection: Connection, job_id: str, attempt: int, state: AttemptState,
         raise ValueError(f"{state} is the end of an attempt: the job's next event goes with it, see close_attempt")
     opened(connection, job_id, attempt)
     earlier = _OPEN[: _OPEN.index(state) + 1]
-    this = (_attempts.c.job_id == job_id, _attempts.c.number == attempt, _attempts.c.state.in_(earlier))
-    connection.execute(update(_attempts).where(*this).values(state=state, detail=detail))
+    query = _SET.where(_attempts.c.state.in_(earlier))
+    connection.execute(query, {"of": job_id, "this": attempt, "state": state, "detail": detail})
 
 
 def heartbeat(connection: Connection, job_id: str, attempt: int, at: float) -> None:
@@ -81,9 +85,14 @@ def heartbeat(connection: Connection, job_id: str, attempt: int, at: float) -> N
 
 def heartbeats(connection: Connection, beats: Mapping[tuple[str, int], float]) -> None:
     """`Store.heartbeats`."""
-    for (job_id, attempt), at in beats.items():
-        this = (_attempts.c.job_id == job_id, _attempts.c.number == attempt, _attempts.c.ended_at.is_(None))
-        connection.execute(update(_attempts).where(*this).values(heartbeat_at=at))
+    rows = [{"of": job_id, "this": attempt, "heartbeat_at": at} for (job_id, attempt), at in beats.items()]
+    if rows:
+        connection.execute(_BEAT, rows)
+
+
+def write(connection: Connection, job_id: str, attempt: int, **values: Any) -> None:
+    """Set columns of an attempt."""
+    connection.execute(_SET, {"of": job_id, "this": attempt, **values})
 
 
 def opened(connection: Connection, job_id: str, attempt: int) -> JobHead:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from orchestrator.errors import Conflict, IdempotencyConflict, NotFound, PreconditionFailed, QueueFull, TerminalState
 from orchestrator.record import Event, State
@@ -16,6 +16,12 @@ from orchestrator.store.rows import Idempotency, JobHead, JobRow, Json, NewJob, 
 from orchestrator.store.tables import jobs
 
 HEAD = tuple(jobs.c[field.name] for field in fields(JobHead))
+# Made once: SQLAlchemy spends more time on making a statement than the database on running it.
+_ADD = insert(jobs).returning(*HEAD)
+_ADD_SPEC, _ADD_RECORD, _ADD_EVENTS = insert(tables.specs), insert(tables.records), insert(tables.events)
+_HELD = select(*HEAD).where(jobs.c.id == bindparam("job_id")).with_for_update()
+_CHANGE = update(jobs).where(jobs.c.number == bindparam("this")).returning(*HEAD)
+_KEEP = update(tables.records).where(tables.records.c.job_id == bindparam("this")).values(record=bindparam("new"))
 
 
 def add(
@@ -27,9 +33,9 @@ def add(
         return known, False
     if max_queued is not None:
         _check_room(connection, new.submitted_by, max_queued)
-    head = JobHead(*connection.execute(insert(jobs).values(**_values(new, event)).returning(*HEAD)).one())
-    connection.execute(insert(tables.specs).values(job_id=new.id, spec=new.spec))
-    connection.execute(insert(tables.records).values(job_id=new.id, record=new.record))
+    head = JobHead(*connection.execute(_ADD, _values(new, event)).one())
+    connection.execute(_ADD_SPEC, {"job_id": new.id, "spec": new.spec})
+    connection.execute(_ADD_RECORD, {"job_id": new.id, "record": new.record})
     if new.labels:
         rows = [{"number": head.number, "key": key, "value": value} for key, value in new.labels.items()]
         connection.execute(insert(tables.job_labels), rows)
@@ -53,7 +59,7 @@ def get(connection: Connection, job_id: str) -> JobRow | None:
 
 def held(connection: Connection, job_id: str) -> JobHead:
     """The job, which nobody else changes until the transaction's end. Raises: NotFound."""
-    row = connection.execute(select(*HEAD).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    row = connection.execute(_HELD, {"job_id": job_id}).one_or_none()
     if row is None:
         raise NotFound(f"no job {job_id}")
     return JobHead(*row)
@@ -61,13 +67,13 @@ def held(connection: Connection, job_id: str) -> JobHead:
 
 def change(connection: Connection, job: JobHead, **values: Any) -> JobHead:
     """Set columns of the job; its version grows."""
-    query = update(jobs).where(jobs.c.number == job.number).values(version=job.version + 1, **values).returning(*HEAD)
-    return JobHead(*connection.execute(query).one())
+    new = {"this": job.number, "version": job.version + 1, **values}
+    return JobHead(*connection.execute(_CHANGE, new).one())
 
 
 def keep_record(connection: Connection, job_id: str, record: Json) -> None:
     """Replace the job's record."""
-    connection.execute(update(tables.records).where(tables.records.c.job_id == job_id).values(record=record))
+    connection.execute(_KEEP, {"this": job_id, "new": record})
 
 
 def append(connection: Connection, job: JobHead, events: list[Event], **values: Any) -> JobHead:
@@ -84,7 +90,7 @@ def append(connection: Connection, job: JobHead, events: list[Event], **values: 
 
 def add_events(connection: Connection, job_id: str, events: list[Event]) -> None:
     """Write events as they are."""
-    connection.execute(insert(tables.events), [{"job_id": job_id, **dict(event)} for event in events])
+    connection.execute(_ADD_EVENTS, [{"job_id": job_id, **dict(event)} for event in events])
 
 
 def request_cancel(connection: Connection, job_id: str, version: int | None) -> JobHead:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
 from orchestrator.errors import Conflict, StaleAttempt, TerminalState
 from orchestrator.record import Event, State
-from orchestrator.store import attempts, jobs, leases, tables
+from orchestrator.store import attempts, jobs, leases
 from orchestrator.store.rows import AttemptRow, AttemptState, JobHead, Json, Reported
-
-_attempts = tables.attempts
 
 
 def report(
@@ -65,8 +63,7 @@ def close(
     if not ended.over:
         raise ValueError(f"{ended} is not the end of an attempt")
     job = attempts.opened(connection, job_id, attempt)
-    this = (_attempts.c.job_id == job_id, _attempts.c.number == attempt)
-    connection.execute(update(_attempts).where(*this).values(state=ended, ended_at=time.time(), detail=detail))
+    attempts.write(connection, job_id, attempt, state=ended, ended_at=time.time(), detail=detail)
     leases.release(connection, job_id)
     values = {"attempt_open": False, **({} if not_before is None else {"not_before": not_before})}
     return _service_event(connection, job, event, record, **values)
@@ -114,8 +111,7 @@ def _service_event(
 
 def _beat(connection: Connection, row: AttemptRow, state: AttemptState, at: float) -> None:
     over = {"ended_at": at} if state.over and not row.state.over else {}
-    this = (_attempts.c.job_id == row.job_id, _attempts.c.number == row.number)
-    connection.execute(update(_attempts).where(*this).values(state=state, heartbeat_at=at, **over))
+    attempts.write(connection, row.job_id, row.number, state=state, heartbeat_at=at, **over)
 
 
 def _answer(job: JobHead, added: int) -> Reported:

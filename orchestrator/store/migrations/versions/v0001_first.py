@@ -77,6 +77,7 @@ def _specs() -> None:
         sa.Column("spec", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_specs_job_id_jobs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", name="pk_specs"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -87,6 +88,7 @@ def _records() -> None:
         sa.Column("record", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_records_job_id_jobs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", name="pk_records"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -98,6 +100,7 @@ def _job_labels() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["number"], ["jobs.number"], name="fk_job_labels_number_jobs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("number", "key", name="pk_job_labels"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_job_labels_key_value_number", "job_labels", ["key", "value", "number"])
 
@@ -119,6 +122,7 @@ def _attempts() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_attempts_job_id_jobs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "number", name="pk_attempts"),
         sa.UniqueConstraint("key", name="uq_attempts_key"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -137,6 +141,7 @@ def _events() -> None:
         sa.Column("data", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_events_job_id_jobs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "seq", name="pk_events"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -149,6 +154,7 @@ def _leases() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("taken_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "number", name="pk_leases"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_leases_holder", "leases", ["holder"])
 
@@ -210,6 +216,7 @@ def _idempotency() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_idempotency_job_id_jobs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("token", "key", name="pk_idempotency"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_idempotency_job_id", "idempotency", ["job_id"])
 
