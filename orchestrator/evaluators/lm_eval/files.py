@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-_HEAD = re.compile(rb"^(?:task|group|tag|include|class)[ \t]*:.*(?:\n(?:[ \t#-].*|\s*$))*", re.MULTILINE)
+# Such a key at the beginning of a line, in quotes or not, and the lines that belong to it.
+_HEAD = re.compile(rb"""^["']?(?:task|group|tag|include|class)["']?[ \t]*:.*(?:\n(?:[ \t#-].*|\s*$))*""", re.MULTILINE)
 _Fast: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -126,7 +126,8 @@ def _of_file(entry: str, file: Path, known: Catalogue) -> Asked:
 def _expand(name: str, known: Catalogue, above: frozenset[str]) -> Iterator[Task]:
     found = _lookup(name, known)
     if found is None or name in above:
-        raise TaskRefused(f"its member `{name}` " + ("contains itself" if name in above else "does not exist"))
+        what = "contains itself" if name in above else "is no task of its own: name the tasks instead of the group"
+        raise TaskRefused(f"its member `{name}` {what}")
     if found.kind == "task":
         yield Task(name, Path(found.file), _config(Path(found.file)))
     for member in found.members:

@@ -15,7 +15,7 @@ CONFIGS = Path(eval_configs.__file__).parent
 MODEL = CONFIGS / "models" / "demo-arithmetic"
 
 TASKS = {
-    "sums/sums.yaml": "task: sums\ntag: [numbers]\ndataset_path: owner/SumsOfTwo\ndoc_to_text: 'a:\n\n  task: b'\n",
+    "sums/two.yaml": '"task": sums\n"tag":\n- numbers\ndataset_path: owner/SumsOfTwo\ndescription: "a:\n\n  task: b"\n',
     "sums/_base": "output_type: multiple_choice\ndataset_path: json\ntag: numbers\nprocess_docs: !function u.docs\n",
     "sums/odd.yaml": "include: _base\ntask: odd\ndataset_kwargs: {data_files: {test: odd.jsonl}}\n",
     "sums/group.yaml": "group: all_sums\ntask:\n  - sums\n  - group: inner\n    task: [odd]\n",
