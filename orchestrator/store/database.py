@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
@@ -15,9 +18,20 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from orchestrator.errors import ServiceRunning, StoreError
 from orchestrator.job_folder import own
 
+T = TypeVar("T")
 _OWNER = 0x73746F7265  # PostgreSQL advisory lock of the process that serves the store; one per database
 _MIGRATION = _OWNER + 1
+_ASKED = (IntegrityError, DataError, ProgrammingError)  # what was asked is at fault, not who answers
+_GROUP = 64  # changes that share a transaction at most: the first must not wait long for the last
 _BUSY = 15.0  # seconds that a write waits for one of another process
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wish:
+    """What one thread wants done, and what came of it."""
+
+    work: Callable[[Connection], Any]
+    outcome: Future[Any] = field(default_factory=Future)
 
 
 class Database:
@@ -26,6 +40,7 @@ class Database:
     def __init__(self, url: str, *, exclusive: bool) -> None:
         self._url = _parsed(url)
         self._turn = threading.Lock()
+        self._wishes: deque[_Wish] = deque()
         self._exclusive = exclusive
         self._lock: int | None = None
         if self.sqlite:
@@ -49,6 +64,20 @@ class Database:
         """One moment of the database, whatever is written meanwhile."""
         with self._reachable(), self._reader.connect() as connection:
             yield connection
+
+    def grouped(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction that it may share with what other threads want at the same moment.
+
+        A commit waits for the disk; one wait does for all of them. Each is all or nothing by itself, and on disk when
+        this returns.
+        """
+        wish = _Wish(work)
+        self._wishes.append(wish)
+        with self._turn:  # whoever comes first does the work of all who wait behind
+            while not wish.outcome.done():
+                self._grant([self._wishes.popleft() for _ in range(min(len(self._wishes), _GROUP))])
+        result: T = wish.outcome.result()
+        return result
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -81,6 +110,25 @@ class Database:
             os.close(self._lock)
             self._lock = None
 
+    def _grant(self, wishes: list[_Wish]) -> None:
+        try:
+            with self._reachable(), self._writer.connect() as connection:
+                self._own(connection)
+                with connection.begin():
+                    alone = len(wishes) == 1
+                    results = [(wish.work(connection), None) if alone else _tried(connection, wish) for wish in wishes]
+        except BaseException as error:
+            for wish in wishes:
+                wish.outcome.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for wish, (result, failure) in zip(wishes, results, strict=True):
+            if failure is None:
+                wish.outcome.set_result(result)
+            else:
+                wish.outcome.set_exception(failure)
+
     def _own(self, connection: Connection) -> None:
         # A connection that broke took the lock with it: before the next write it has to be ours again.
         if self.sqlite or not self._exclusive or "owner" in connection.info:
@@ -109,10 +157,21 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if isinstance(error, IntegrityError | DataError | ProgrammingError):  # what we asked, not who answers
+            if isinstance(error, _ASKED):
                 raise
             hint = "is the disk full, or the database server stopped? The service goes on once it answers again"
             raise StoreError(f"the store {self.name} does not answer: {error.orig}", hint=hint) from error
+
+
+def _tried(connection: Connection, wish: _Wish) -> tuple[Any, Exception | None]:
+    """Its result, or its failure with nothing of it left in the transaction that others share."""
+    try:
+        with connection.begin_nested():
+            return wish.work(connection), None
+    except Exception as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, _ASKED):
+            raise  # the database's trouble, not this wish's: it is everybody's
+        return None, error
 
 
 def _parsed(url: str) -> URL:

@@ -74,8 +74,7 @@ class Store:
         With an idempotency key that was used before with the same body: the job of then, nothing written.
         Raises: IdempotencyConflict; QueueFull when `new.submitted_by` has `max_queued` queued jobs already.
         """
-        with self._database.write() as connection:
-            return jobs.add(connection, new, idempotency, event, max_queued)
+        return self._database.grouped(lambda connection: jobs.add(connection, new, idempotency, event, max_queued))
 
     def job(self, job_id: str) -> JobRow | None:
         """One job with its documents."""
@@ -117,16 +116,14 @@ class Store:
 
         Raises: NotFound; TerminalState; PreconditionFailed when `version` is given and is not the job's.
         """
-        with self._database.write() as connection:
-            return jobs.request_cancel(connection, job_id, version)
+        return self._database.grouped(lambda connection: jobs.request_cancel(connection, job_id, version))
 
     def delete_job(self, job_id: str, version: int | None = None) -> JobHead:
         """Remove a job that is over and everything about it; the caller removes its folder.
 
         Raises: NotFound; Conflict when it is not over; PreconditionFailed as in `request_cancel`.
         """
-        with self._database.write() as connection:
-            return jobs.remove(connection, job_id, version)
+        return self._database.grouped(lambda connection: jobs.remove(connection, job_id, version))
 
     # Attempts: every write carries the attempt's number
 
@@ -143,8 +140,9 @@ class Store:
 
         Raises: NotFound; Conflict when the job is not queued, has an open attempt or is to be cancelled; LeaseTaken.
         """
-        with self._database.write() as connection:
-            return attempts.begin(connection, job_id, key, executor, token_hash, gpus, deployment_id)
+        return self._database.grouped(
+            lambda connection: attempts.begin(connection, job_id, key, executor, token_hash, gpus, deployment_id)
+        )
 
     def attempt(self, job_id: str, number: int) -> AttemptRow | None:
         """One attempt."""
@@ -161,18 +159,15 @@ class Store:
 
         Raises: StaleAttempt; ValueError for a state that is an end: `close_attempt` is for that.
         """
-        with self._database.write() as connection:
-            attempts.mark(connection, job_id, attempt, state, detail)
+        self._database.grouped(lambda connection: attempts.mark(connection, job_id, attempt, state, detail))
 
     def heartbeat(self, job_id: str, attempt: int, at: float) -> None:
         """The attempt's runner lives. Raises: StaleAttempt."""
-        with self._database.write() as connection:
-            attempts.heartbeat(connection, job_id, attempt, at)
+        self._database.grouped(lambda connection: attempts.heartbeat(connection, job_id, attempt, at))
 
     def heartbeats(self, beats: Mapping[tuple[str, int], float]) -> None:
         """Many at once, in one transaction: (job id, attempt) -> time; those of attempts that are over are dropped."""
-        with self._database.write() as connection:
-            attempts.heartbeats(connection, beats)
+        self._database.grouped(lambda connection: attempts.heartbeats(connection, beats))
 
     def report(
         self, job_id: str, attempt: int, events: Sequence[Event], record: Json | None, at: float | None = None
@@ -184,8 +179,9 @@ class Store:
         event ends the attempt and frees the job's leases.
         Raises: StaleAttempt (also when the job is gone); TerminalState for an event after the terminal one.
         """
-        with self._database.write() as connection:
-            return reports.report(connection, job_id, attempt, events, record, now_or(at))
+        return self._database.grouped(
+            lambda connection: reports.report(connection, job_id, attempt, events, record, now_or(at))
+        )
 
     def append_event(self, job_id: str, event: Event, record: Json | None = None) -> JobHead:
         """An event that the service itself makes, while no attempt is open. One already held is passed over.
@@ -193,8 +189,7 @@ class Store:
         Raises: NotFound; TerminalState; Conflict when an attempt is open or `event.seq` is not the next one;
         ValueError when the job would neither wait nor be over.
         """
-        with self._database.write() as connection:
-            return reports.append_event(connection, job_id, event, record)
+        return self._database.grouped(lambda connection: reports.append_event(connection, job_id, event, record))
 
     def close_attempt(
         self,
@@ -212,8 +207,9 @@ class Store:
         `event`: its next one, of the service: `queued` to try again (not before `not_before`), or a terminal state.
         Raises: StaleAttempt; Conflict when `event.seq` is not the next one; ValueError for another event or `ended`.
         """
-        with self._database.write() as connection:
-            return reports.close(connection, job_id, attempt, ended, detail, event, not_before, record)
+        return self._database.grouped(
+            lambda connection: reports.close(connection, job_id, attempt, ended, detail, event, not_before, record)
+        )
 
     def requeue(self, job_id: str, attempt: int, not_before: float, event: Event) -> JobHead:
         """`close_attempt` as lost, with the event that puts the job back into the queue at its old place."""
@@ -228,8 +224,7 @@ class Store:
 
     def lease(self, holder: str, kind: LeaseKind, numbers: Iterable[int], attempt: int = 0) -> None:
         """Lease all of `numbers` or none. What the holder has already it keeps. Raises: LeaseTaken."""
-        with self._database.write() as connection:
-            leases.take(connection, holder, kind, numbers, attempt)
+        self._database.grouped(lambda connection: leases.take(connection, holder, kind, numbers, attempt))
 
     def release(
         self,
@@ -240,8 +235,7 @@ class Store:
         attempt: int | None = None,
     ) -> int:
         """Free the holder's leases; how many. Left out: of both kinds, all numbers, taken by any attempt."""
-        with self._database.write() as connection:
-            return leases.release(connection, holder, kind, numbers, attempt)
+        return self._database.grouped(lambda connection: leases.release(connection, holder, kind, numbers, attempt))
 
     # Retention
 
@@ -252,8 +246,7 @@ class Store:
 
     def prune(self, policy: RetentionPolicy, now: float | None = None, limit: int = 500) -> list[JobHead]:
         """Remove those, and old audit lines and idempotency keys; the caller removes the folders."""
-        with self._database.write() as connection:
-            return retention.prune(connection, policy, now_or(now), limit)
+        return self._database.grouped(lambda connection: retention.prune(connection, policy, now_or(now), limit))
 
 
 def now_or(at: float | None) -> float:

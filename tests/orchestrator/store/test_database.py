@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from orchestrator.errors import ServiceRunning, StoreError
 from orchestrator.store import Store
@@ -16,6 +18,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.rows import JobFilter
 from tests.orchestrator.store.postgres import Postgres
 from tests.orchestrator.store.support import add, check
+from tests.orchestrator.support import wait_for
 
 OWNER = """
 import sys
@@ -149,3 +152,68 @@ def test_an_error_within_a_transaction_leaves_nothing_of_it(url: str) -> None:
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM tokens")) == 0
     engine.dispose()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url, exclusive=False)
+    yield database
+    database.close()
+
+
+def queue_up(database: Database, works: list[Callable[[Connection], object]]) -> list[Future[object]]:
+    """Have threads wait for their turn with these, all at once; what came of each."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        with database.write():
+            waiting = [pool.submit(database.grouped, work) for work in works]
+            wait_for(lambda: len(database._wishes) == len(works), "queue of changes")
+        return waiting
+
+
+def insert(connection: Connection, name: str) -> object:
+    connection.execute(
+        text(f"INSERT INTO tokens (name, hash, role, created_at) VALUES ('{name}', '{name}', 'read', 1)")
+    )
+    return connection.get_transaction()
+
+
+def names(database: Database) -> set[str]:
+    with database.read() as connection:
+        return set(connection.scalars(text("SELECT name FROM tokens")))
+
+
+def test_changes_that_wait_for_each_other_share_a_commit(database: Database) -> None:
+    works = [lambda connection, name=name: insert(connection, name) for name in "abcdefgh"]
+    assert len({done.result() for done in queue_up(database, works)}) == 1
+    assert names(database) == set("abcdefgh")
+
+
+def test_a_change_that_fails_takes_nothing_with_it_and_leaves_nothing(database: Database) -> None:
+    def fails(connection: Connection) -> None:
+        insert(connection, "half")
+        raise RuntimeError("this one alone")
+
+    def asks_wrongly(connection: Connection) -> None:
+        insert(connection, "other half")
+        insert(connection, "other half")
+
+    works = [
+        lambda connection: insert(connection, "a"),
+        fails,
+        asks_wrongly,
+        lambda connection: insert(connection, "b"),
+    ]
+    errors = [done.exception() for done in queue_up(database, works)]
+    assert [type(error).__name__ for error in errors] == ["NoneType", "RuntimeError", "IntegrityError", "NoneType"]
+    assert names(database) == {"a", "b"}
+
+
+def test_when_the_database_fails_every_change_of_the_group_hears_it(postgres: Postgres) -> None:
+    database = Database(postgres.create("gone", "made"), exclusive=False)
+    kill = text("SELECT pg_terminate_backend(pg_backend_pid())")
+    works = [lambda connection: insert(connection, "a"), lambda connection: connection.execute(kill)]
+    errors = [done.exception() for done in queue_up(database, works)]
+    assert [type(error) for error in errors] == [StoreError, StoreError]
+    assert names(database) == set()
+    database.close()
+    postgres.drop("gone")
