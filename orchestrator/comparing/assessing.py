@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.comparing.differences import difference_of, flips_of, judged, unjudged
+from orchestrator.comparing.differences import Found, difference_of, flips_of, judged, unjudged
 from orchestrator.comparing.gate import Gate, Verdict, overall
 from orchestrator.comparing.joining import Group, Joined, groups_of, join
-from orchestrator.comparing.model import Difference, Flip, Mode, VariantResult
+from orchestrator.comparing.model import Flip, Mode, VariantResult
 from orchestrator.comparing.paired import holm
 from orchestrator.comparing.plan import asked, differing
 from orchestrator.comparing.runs import Run, against, speed_of
@@ -29,15 +29,14 @@ def assess(runs: Sequence[Run], baseline: str, gate: Gate | None, mode: Mode) ->
         return variants, []
     joined = {run.name: join(base.samples, run.samples) for run in runs if run is not base}
     confidence = gate.confidence if gate else CONFIDENCE
-    rows = _adjusted(
-        {run.name: list(_rows(base, run, joined[run.name], confidence)) for run in runs if run is not base}
-    )
+    found = {run.name: list(_found(base, run, joined[run.name], confidence)) for run in runs if run is not base}
+    found = _adjusted(found)
     base_speed = speed_of(base, mode)
     timed = [
         one.model_copy(update={"speed": against(one.speed, base_speed), "notes": _asked_otherwise(base, run)})
         for one, run in zip(variants, runs, strict=True)
     ]
-    compared = [one if one.name == baseline else _against(one, rows[one.name], base, gate) for one in timed]
+    compared = [one if one.name == baseline else _against(one, found[one.name], base, gate) for one in timed]
     flips = [flip for name, groups in joined.items() for group in groups.values() for flip in flips_of(name, group)]
     return compared, flips
 
@@ -77,7 +76,7 @@ def _asked_otherwise(base: Run, run: Run) -> list[str]:
     return [f"asked in another way than the baseline: {', '.join(paths)}"] if paths else []
 
 
-def _rows(base: Run, run: Run, joined: dict[Group, Joined], confidence: float) -> Iterator[Difference]:
+def _found(base: Run, run: Run, joined: dict[Group, Joined], confidence: float) -> Iterator[Found]:
     """One per result that both have; the others' names are in the reasons of the verdict."""
     counterparts = dict(zip(_keys(base.record.results), base.record.results, strict=True))
     for key, result in zip(_keys(run.record.results), run.record.results, strict=True):
@@ -90,20 +89,20 @@ def _keys(results: Sequence[DatasetResult]) -> list[tuple[Group, str, str]]:
     return [(group, result.evaluator, result.metric) for group, result in zip(groups, results, strict=True)]
 
 
-def _adjusted(rows: dict[str, list[Difference]]) -> dict[str, list[Difference]]:
+def _adjusted(found: dict[str, list[Found]]) -> dict[str, list[Found]]:
     """With Holm's correction over every test of every variant: whoever reads the table looks at all of them."""
-    tested = [row for own in rows.values() for row in own if row.p is not None]
-    adjusted = iter(holm([row.p for row in tested if row.p is not None]))
+    values = [one.row.p for own in found.values() for one in own if one.row.p is not None]
+    adjusted = iter(holm(values))
     return {
-        name: [row if row.p is None else row.model_copy(update={"p_adjusted": next(adjusted)}) for row in own]
-        for name, own in rows.items()
+        name: [one if one.row.p is None else one.with_adjusted(next(adjusted)) for one in own]
+        for name, own in found.items()
     }
 
 
-def _against(variant: VariantResult, rows: list[Difference], base: Run, gate: Gate | None) -> VariantResult:
+def _against(variant: VariantResult, found: list[Found], base: Run, gate: Gate | None) -> VariantResult:
     if gate is None:
-        return variant.model_copy(update={"differences": [unjudged(row) for row in rows]})
-    decided = [judged(row, gate, len(rows)) for row in rows]
+        return variant.model_copy(update={"differences": [unjudged(one) for one in found]})
+    decided = [judged(one, gate, len(found)) for one in found]
     verdicts = [row.verdict or "INCONCLUSIVE" for row, _ in decided]
     lacking = [*_unfinished("the baseline", base.record.state), *_unfinished(variant.name, variant.state)]
     missing = _names(base.record.results) - _names(variant.results)

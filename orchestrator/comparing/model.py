@@ -35,11 +35,11 @@ class Difference(BaseModel):
     alone: int
     """Left out: asked of one only."""
     lost: int | None = None
-    """Pairs that the baseline had right and the variant wrong; None when the metric is not right or wrong."""
+    """Pairs that the baseline had right and the variant wrong; None unless each question is right or wrong once."""
     won: int | None = None
     """The reverse."""
     difference: float | None = None
-    """In points, over the pairs; of all scores when there are no pairs."""
+    """In points (or the unit of the metric), over the pairs; of the two scores where there is no test."""
     interval: tuple[float, float] | None = None
     """Of the difference, in points, at the gate's confidence (95% without one)."""
     test: Test | None = None

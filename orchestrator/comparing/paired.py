@@ -33,11 +33,12 @@ def exact_mcnemar(lost: int, won: int) -> float:
     return min(1.0, 2 * total / (1 << flips))
 
 
-def score_interval(lost: int, won: int, pairs: int, confidence: float = 0.95) -> tuple[float, float]:
+def score_interval(lost: float, won: float, pairs: int, confidence: float = 0.95) -> tuple[float, float]:
     """Tango's score interval of the paired difference, in shares from -1 to 1 (Tango 1998, Stat Med 17:891).
 
     It holds with few or no flips too: without any it is plus and minus z²/(pairs + z²). It inverts the asymptotic
-    test, so at the border it may leave out 0 where the exact one does not.
+    test, so at the border it may leave out 0 where the exact one does not. Parts of flips make it wider than it
+    need be, as they vary less than whole ones.
     """
     z = _z((1 + confidence) / 2)
     seen = (won - lost) / pairs
@@ -75,7 +76,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def samples_to_decide(
-    lost: int, won: int, pairs: int, *, limit: float = 0.0, confidence: float = 0.95, power: float = POWER
+    lost: float, won: float, pairs: int, *, limit: float = 0.0, confidence: float = 0.95, power: float = POWER
 ) -> int | None:
     """Pairs that would show, with chance `power`, on which side of `limit` the difference is.
 
@@ -103,7 +104,7 @@ def _squared(reach: float, distance: float) -> int | None:
     return max(1, ceil(reach * reach / (distance * distance)))
 
 
-def _variance(delta: float, lost: int, won: int, pairs: int) -> float:
+def _variance(delta: float, lost: float, won: float, pairs: int) -> float:
     """Of won - lost if the true difference is `delta`; the rate of losing is then at its most likely."""
     linear = (2 * pairs - won + lost) * delta - won - lost
     constant = -lost * delta * (1 - delta)

@@ -69,7 +69,7 @@ def compared(
     )
     if not ended:
         return comparison, flips
-    cancelled = any(variant.state in (State.CANCELLED, State.QUEUED) for variant in variants)
+    cancelled = any(one.state in (State.CANCELLED, State.QUEUED) for one in variants if one.name in plan.jobs)
     whole = "succeeded" if is_complete(variants, plan.baseline) else "incomplete"
     ending = {
         "state": "cancelled" if cancelled else whole,

@@ -127,6 +127,26 @@ def test_a_metric_of_numbers_is_compared_by_flipping_signs() -> None:
     assert row.verdict == "INCONCLUSIVE"  # the gate judges right and wrong
 
 
+def test_answers_to_one_question_count_as_one_sample() -> None:
+    repeats = 4
+
+    def asked(right: list[int]) -> list[Sample]:
+        flags = [[place < count for place in range(repeats)] for count in right]
+        return [
+            sample(question * repeats + place, flag, prompt=f"question {question}")
+            for question, own in enumerate(flags)
+            for place, flag in enumerate(own)
+        ]
+
+    base, other = asked([4] * 12), asked([1] * 12)
+    row = only(run("old", base), run("new", other), Gate(max_drop=10))
+    assert row.difference == pytest.approx(-75.0)
+    assert row.p == pytest.approx(2 / 2**12)  # twelve questions, not 36 flips
+    assert (row.lost, row.test, row.verdict) == (None, "sign flips", "NO-GO")
+    assert "12 questions" in row.notes[0]
+    assert only(run("old", base), run("new", base), Gate(max_drop=10)).verdict == "INCONCLUSIVE"  # twelve are too few
+
+
 def test_a_score_that_the_samples_do_not_explain_has_no_test() -> None:
     rows = verdicts(True, False, True)
     row = only(run("old", rows), run("new", rows, [result(rows, score=12.0)]))
