@@ -91,10 +91,45 @@ def test_however_many_jobs_come_for_a_server_only_a_few_overtake() -> None:
 
 def test_a_job_that_fits_only_without_a_deployment_blocks_nobody_and_starts_once_that_is_deleted() -> None:
     queue = [job(1, 4), job(2, explicit=[0]), job(3, 2)]
-    decision = decide(node(4, *queue, deployments=[LASTING]))
+    decision = decide(node(4, *queue, deployments=[LASTING], max_running=1))
     assert started(decision) == ["job-3"]
     assert decision.why == {
         "job-1": "it needs 4 GPUs and deployments leave 2; it starts when a deployment is deleted",
         "job-2": "it needs GPU 0; GPU 0 held by lasting; it starts when a deployment is deleted",
     }
     assert started(decide(node(4, *queue))) == ["job-1"]
+
+
+def test_each_of_two_jobs_gets_a_server_of_its_own_stopped() -> None:
+    other = Deployment("other", "qwen", (2, 3), ready=True, idle_until=300.0)
+    decision = decide(node(4, job(1, 2), job(2, 2), deployments=[replace(KEPT, ready=False), other]))
+    assert decision.evict == (Evict("other"),)
+
+
+def test_the_first_to_end_is_stopped_where_one_too_many_would_be() -> None:
+    ends = {"a": ((0,), 200.0), "b": ((1,), 210.0), "c": ((2, 3), 220.0)}
+    servers = [Deployment(name, name, gpus, ready=True, idle_until=until) for name, (gpus, until) in ends.items()]
+    assert {evict.deployment for evict in decide(node(4, job(1, 3), deployments=servers)).evict} == {"a", "c"}
+
+
+def test_the_only_place_is_not_given_to_one_that_overtakes() -> None:
+    decision = decide(node(2, job(1, 2), job(2, 2, key="llama"), deployments=[KEPT], max_running=1))
+    assert (decision.starts, decision.evict) == ((), (Evict("kept"),))
+
+
+def test_past_a_head_that_waits_for_others_too_only_its_few_followers_use_a_server() -> None:
+    queue = [job(1, 4), job(2 + FOLLOWERS, 2, key="llama")]
+    busy = [Running("a", (2, 3), "x")]
+    assert started(decide(node(4, *queue, deployments=[KEPT], running=busy))) == []
+    queue = [job(1, 4), job(1 + FOLLOWERS, 2, key="llama")]
+    assert started(decide(node(4, *queue, deployments=[KEPT], running=busy))) == [f"job-{1 + FOLLOWERS}"]
+
+
+def test_a_job_on_the_server_that_it_started_holds_its_gpus_once() -> None:
+    mine = replace(KEPT, in_use_by=("a",))
+    busy = [Running("a", (0, 1), "llama", expected_end=160.0)]
+    assert started(decide(node(4, job(1, 4), job(2, 2), deployments=[mine], running=busy))) == []
+
+
+def test_no_server_is_stopped_for_gpus_that_a_running_job_holds() -> None:
+    assert decide(node(2, job(1, 2), deployments=[KEPT], running=[Running("a", (0,), "x")])).evict == ()

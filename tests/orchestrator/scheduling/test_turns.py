@@ -83,6 +83,11 @@ def test_a_job_after_a_lost_attempt_waits_its_time_and_blocks_nobody() -> None:
     assert decision.why["job-1"] == "an attempt was lost; the next starts in 30 s at the earliest"
 
 
+def test_a_job_after_a_lost_attempt_waits_its_time_behind_the_head_too() -> None:
+    busy = [running("a", 0, 1, 2, 3, 4, 5)]
+    assert started(decide(node(8, job(1, 4), job(2, 2, not_before=130), running=busy))) == []
+
+
 def test_gpus_that_another_command_holds_are_not_given() -> None:
     decision = decide(node(4, job(1, 2), job(2, 1), taken=[0, 1, 2]))
     assert started(decision) == []
