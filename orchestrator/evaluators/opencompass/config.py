@@ -47,15 +47,11 @@ _COUNTER_CONFIG = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[
 _TEMPLATE = '''\
 """OpenCompass on {datasets}: written by the orchestrator, can be run by hand."""
 
-from mmengine.config import read_base
 {classes}
 from opencompass.partitioners import NaivePartitioner
 from opencompass.runners import LocalRunner
 
-with read_base():
-{imports}
-
-{judge}datasets = [{lists}]
+{imports}{judge}datasets = [{lists}]
 names = []
 for dataset in datasets:
     # Results are files that are named after their data set: plain names, none twice.
@@ -136,6 +132,8 @@ _JUDGED = """\
     for place in (dataset["eval_cfg"]["evaluator"], dataset["eval_cfg"]["evaluator"].get("llm_evaluator", dict())):
         if "judge_cfg" in place and not place["judge_cfg"]:
             place["judge_cfg"] = judge
+        if "dataset_cfg" in place and "test_range" in dataset["reader_cfg"]:
+            place["dataset_cfg"]["reader_cfg"]["test_range"] = dataset["reader_cfg"]["test_range"]  # the same rows
 """
 _MAX_TOKENS = """\
     dataset["infer_cfg"]["inferencer"]["max_out_len"] = {max_tokens}
@@ -174,19 +172,21 @@ def write_config(
 def _of_datasets(spec: EvaluateSpec, configs: Sequence[DatasetConfig], folder: Path, beside: Beside) -> dict[str, Any]:
     """The parts of the text that bring in the data sets and the summarizer."""
     lists = [
-        (f"from {_module(config.file, config.module, index, folder)} import {variable} as", f"set_{index}_{position}")
+        (config, f"from {_module(config.file, config.module, index, folder)} import {variable} as", f"set_{index}_{at}")
         for index, config in enumerate(configs)
-        for position, variable in enumerate(config.variables)
+        for at, variable in enumerate(config.variables or ("",))
     ]
-    imports = [f"    {start} {alias}" for start, alias in lists]
+    imports = [f"    {start} {alias}" for config, start, alias in lists if not config.custom]
     if beside.summarizer:
         imports.append(f"    from {_module(*beside.summarizer, len(configs), folder)} import summarizer")
-    own = [_literal(config.custom.entry(spec.limit), 4) for config in configs if config.custom]
+    parts = (
+        _literal(config.custom.entry(spec.limit), 4) if config.custom else f"*{alias}" for config, _, alias in lists
+    )
     return {
         "datasets": json.dumps([config.name for config in configs])[1:-1].replace("\\", "/").replace('"', "`"),
-        "imports": "\n".join(imports) or "    pass",
-        "lists": ", ".join([*(f"*{alias}" for _, alias in lists), *own]),
-        "leftovers": "".join(f"{alias}, " for _, alias in lists),
+        "imports": "\n".join(["with read_base():", *imports, "\n"]) if imports else "",
+        "lists": ", ".join(parts),
+        "leftovers": "".join(f"{alias}, " for config, _, alias in lists if not config.custom),
         "changes": _changes(spec),
     }
 
@@ -225,6 +225,7 @@ def _classes(ours: bool, guarded: bool, *, judged: bool) -> str:
     tasks = [*(["OpenICLEvalTask"] if not guarded else []), *(["OpenICLInferConcurrentTask"] if not ours else [])]
     return "\n".join(
         [
+            "from mmengine.config import read_base",
             *(["from opencompass.models import OpenAISDK"] if judged or not ours else []),
             *([f"from opencompass.tasks import {', '.join(tasks)}"] if tasks else []),
             *(["from orchestrated.guarded import GuardedEvalTask"] if guarded else []),

@@ -163,9 +163,12 @@ def _refused_options(
             find_judge(options.judge)
     except JudgeRefused as reason:
         refused.append(Refusal("opencompass.judge", reason.message))
-    judged = (
-        [config.name for _, config in _found(spec, base, environment) if "judge" in config.needs] if datasets else []
-    )
+    found = _found(spec, base, environment) if datasets else []
+    judged = [config.name for _, config in found if "judge" in config.needs]
+    guarded = [(field, config.name) for field, config in found if "sandbox" in config.needs]
+    for field, name in guarded if judged else []:
+        message = f"`{name}` runs programs without a network, over which `{judged[0]}` asks its judge"
+        refused.append(Refusal(field, f"{message}: name them in two entries of `evaluate`"))
     if judged and not options.judge:
         example = "opencompass: {judge: {server: http://host:port, model: NAME}}"
         message = f"is needed: `{judged[0]}` is scored by a judge model; name one, e.g. `{example}`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from orchestrator.errors import EvaluatorFailed
 from orchestrator.evaluators.opencompass.progress import read_status
 from orchestrator.evaluators.opencompass.resolved import read_resolved
 
+_JUDGE = "GenericLLMEvaluator"
+_GRADE = re.compile("[ABC]")  # C, where it is offered: not attempted
 _CORRECT_KEYS = ("correct", "is_correct", "cascade_correct")
 _PREDICTION_KEYS = ("parsed", "pred", "predictions", "prediction")
 _GOLD_KEYS = ("answer", "references", "reference", "refr", "gold")
@@ -25,6 +28,8 @@ class Detail:
     prediction: str | None = None
     gold: str | None = None
     correct: bool | None = None
+    unjudged: bool = False
+    """A judge model was to say whether it is right, and did not; `correct` is False, as OpenCompass counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +79,18 @@ def read_run(run: Path, work: Path, limit: int | None) -> Iterator[DatasetFiles 
     unscored = _unscored(work)
     for dataset in config["datasets"]:
         name = dataset["abbr"]
-        repeats = dataset.get("n", 1)
+        repeats, scorer = dataset.get("n", 1), _scorer(dataset)
         status = read_status(run / "infer_status" / model / f"{name}.json")
         try:
             predictions = _predictions(run / "predictions" / model, name, status, limit)
-            metrics, details = _results(run / "results" / model / f"{name}.json", len(predictions), repeats)
+            results = _json(run / "results" / model / f"{name}.json", "results")
+            metrics = _metrics(results)
+            details = _details(results.get("details"), len(predictions), repeats, judged=scorer == _JUDGE)
         except _Unusable as reason:
             yield Broken(name, str(reason))
         else:
-            version, scorer = versions.get(name), _scorer(dataset)
-            yield DatasetFiles(name, repeats, predictions, metrics, details, version, scorer, unscored)
+            found = _judged(details, metrics)
+            yield DatasetFiles(name, repeats, predictions, metrics, found, versions.get(name), scorer, unscored)
 
 
 def config_of(run: Path) -> dict[str, Any]:
@@ -129,8 +136,7 @@ def _predictions(folder: Path, name: str, status: dict[str, Any], limit: int | N
     return [answers[str(index)] for index in range(len(answers))]
 
 
-def _results(file: Path, count: int, repeats: int) -> tuple[dict[str, float], list[Detail]]:
-    results = _json(file, "results")
+def _metrics(results: dict[str, Any]) -> dict[str, float]:
     if "error" in results:
         raise _Unusable(f"it was not scored: {results['error']}")
     metrics = {
@@ -140,7 +146,7 @@ def _results(file: Path, count: int, repeats: int) -> tuple[dict[str, float], li
     }
     if not metrics:
         raise _Unusable("its results hold no number")
-    return metrics, _judged(_details(results.get("details"), count, repeats), metrics)
+    return metrics
 
 
 def _json(file: Path, what: str) -> dict[str, Any]:
@@ -155,13 +161,22 @@ def _json(file: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def _details(raw: Any, count: int, repeats: int) -> list[Detail]:
+def _details(raw: Any, count: int, repeats: int, *, judged: bool) -> list[Detail]:
     """One detail per prediction; none when their number does not fit, since then nothing says which is which."""
     if isinstance(raw, dict):
         raw = [raw[key] for key in sorted((key for key in raw if key.isdecimal()), key=int)]
     if not isinstance(raw, list) or len(raw) * repeats != count:
         return []
-    return [_detail(raw[index % len(raw)], index // len(raw)) for index in range(count)]
+    details = [_detail(raw[index % len(raw)], index // len(raw)) for index in range(count)]
+    return [_by_judge(detail) for detail in details] if judged else details
+
+
+def _by_judge(detail: Detail) -> Detail:
+    """The verdict out of the judge's words, as OpenCompass reads them: the first A or B."""
+    if detail.correct is not None and detail.prediction is None:
+        return detail
+    grade = _GRADE.search(detail.prediction or "")
+    return replace(detail, correct=grade is not None and grade[0] == "A", unjudged=grade is None)
 
 
 def _judged(details: list[Detail], metrics: dict[str, float]) -> list[Detail]:

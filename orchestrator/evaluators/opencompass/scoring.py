@@ -15,6 +15,8 @@ EMPTY_ANSWER = "empty_answer"
 """The engine answered with nothing: OpenCompass scores that as wrong, or even as right."""
 
 _LIKELIHOOD = "Loglikelihood"  # what OpenCompass calls it where the likeliest text is wanted
+NOT_JUDGED = "not_judged"
+"""The judge model said neither that the answer is right nor that it is wrong."""
 NO_SCORE = "no_score"
 """A text was not scored, and nothing says why."""
 
@@ -109,6 +111,8 @@ def _excluded(failed: int, theirs: float) -> list[str]:
 def _sample(files: DatasetFiles, index: int, entry: dict[str, Any]) -> Sample:
     output, failed = _scored(files, entry) if _scores(entry) else _generated(entry)
     detail = files.details[index] if files.details else None
+    if failed is None and detail and detail.unjudged:
+        failed = NOT_JUDGED
     gold = entry.get("gold", detail and detail.gold)
     return Sample(
         dataset=files.name,

@@ -57,6 +57,7 @@ def installed(tmp_path: Path) -> Environment:
         hub_gen=plain("hub", kind="OnTheHub", path="people/trivia"),
         clp=plain("clp", inferencer="CLPInferencer"),
         fancy_gen=plain("fancy", evaluator="FancyEvaluator"),
+        code_gen=plain("code", evaluator="HumanEvalEvaluator"),
         sent_gen=plain("sent", evaluator="HumanevalXEvaluator"),
         likely_gen="with read_base():\n    from .sums_gen_123abc import sums_datasets\n",
     )
@@ -166,6 +167,12 @@ def test_a_judge_is_asked_for_where_one_is_needed_and_has_to_be_reachable(
     assert "which `model`" in refusals(installed, "judged", judge={"server": "http://h:1"})["opencompass.judge"]
     message = refusals(installed, "judged", judge={"server": "wise"})["opencompass.judge"]
     assert "deployment `wise`, the judge, does not exist: `orchestrator up --name wise" in message
+
+
+def test_programs_and_a_judge_are_not_scored_in_one_process(installed: Environment) -> None:
+    judge = {"server": "http://h:1", "model": "m"}
+    assert refusals(installed, "code_gen", judge=judge) == {}
+    assert "in two entries of `evaluate`" in refusals(installed, "judged", "code_gen", judge=judge)["datasets.1"]
 
 
 def test_data_sets_scored_by_perplexity_are_told_apart(installed: Environment) -> None:

@@ -64,8 +64,12 @@ class ServedModel(OpenAISDK):
 
     def get_loglikelihood(self, inputs: Sequence[str], conts: Sequence[str]) -> Any:
         """Log-likelihood of each continuation, in nats, given what stands before it in its input."""
+        return self.score_endings(inputs, conts, lambda: None)
+
+    def score_endings(self, inputs: Sequence[str], conts: Sequence[str], tell: Callable[[], None]) -> Any:
+        """As `get_loglikelihood`; `tell` is called after each text."""
         endings = dict(zip(inputs, conts, strict=True))
-        return self._each(inputs, lambda text: _of_ending(self._tokens(text), endings[text]), lambda: None)
+        return self._each(inputs, lambda text: _of_ending(self._tokens(text), endings[text]), tell)
 
     def _each(self, inputs: Sequence[str], score: Callable[[str], float], tell: Callable[[], None]) -> Any:
         def one(text: str) -> float:
@@ -147,6 +151,9 @@ class _Counted:
 
     def get_ppl_from_template(self, templates: Any, mask_length: list[int] | None = None) -> Any:
         return self._model.score(self._model.parse_template(templates, mode="ppl"), mask_length, self._tell)
+
+    def get_loglikelihood(self, inputs: Sequence[str], conts: Sequence[str]) -> Any:
+        return self._model.score_endings(inputs, conts, self._tell)
 
     def _tell(self) -> None:
         with self._lock:
