@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from orchestrator.store import Store
 from orchestrator.store.rows import JobFilter, NewJob
 
 FILL = {"text": "x" * 4000}  # a record of an ordinary job
+ALONE = 200  # jobs submitted one after the other; the others by so many threads:
+THREADS = 16
 RARE = 97  # one job in so many has the rare label
 
 
@@ -78,6 +81,12 @@ class Naive:
         self.database.execute("INSERT INTO jobs (id, document) VALUES (?, ?)", (told["id"], json.dumps(told)))
         self.database.commit()
 
+    def fill(self, first: int, last: int) -> None:
+        """The rest, in one go: its times are not measured."""
+        rows = ((told["id"], json.dumps(told)) for told in map(document, range(first, last)))
+        self.database.executemany("INSERT INTO jobs (id, document) VALUES (?, ?)", rows)
+        self.database.commit()
+
     def page(self, offset: int, rare: bool = False) -> int:
         if not rare:
             query = "SELECT document FROM jobs ORDER BY number DESC LIMIT 50 OFFSET ?"
@@ -110,17 +119,31 @@ def timed(call: Callable[[int], object], times: int) -> list[float]:
     return spent
 
 
+def together(ours: Ours, first: int, last: int) -> list[float]:
+    """Milliseconds per job when many submit at once, for each hundred."""
+    spent = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(first, last, 100):
+            began = time.perf_counter()
+            list(pool.map(ours.add, range(start, start + 100)))
+            spent.append((time.perf_counter() - began) * 10)
+    return spent
+
+
 def show(what: str, ours: list[float], naive: list[float]) -> None:
     p50, p99 = statistics.median(ours), statistics.quantiles(ours, n=100)[98]
     ratio = statistics.median(naive) / p50
-    print(f"{what:<34}{p50:>9.2f}{p99:>9.2f}{statistics.median(naive):>12.2f}{ratio:>9.1f}x", flush=True)
+    print(f"{what:<38}{p50:>9.2f}{p99:>9.2f}{statistics.median(naive):>12.2f}{ratio:>9.1f}x", flush=True)
 
 
 def measure(ours: Ours, naive: Naive, jobs: int) -> None:
-    print(f"{'':<34}{'p50':>9}{'p99':>9}{'naive p50':>12}{'ratio':>10}")
-    added = timed(ours.add, jobs)
-    naive_added = timed(naive.add, jobs)
-    show(f"submit a job ({1e3 / statistics.mean(added):.0f} a second)", added, naive_added)
+    print(f"{'':<38}{'p50':>9}{'p99':>9}{'naive p50':>12}{'ratio':>10}")
+    alone = timed(ours.add, ALONE)
+    many = together(ours, ALONE, ALONE + jobs)
+    naive_added = timed(naive.add, ALONE)
+    naive.fill(ALONE, ALONE + jobs)
+    show(f"submit a job ({1e3 / statistics.mean(alone):.0f} a second)", alone, naive_added)
+    show(f"the same, {THREADS} at once ({1e3 / statistics.mean(many):.0f} a second)", many, naive_added)
     middle = jobs // 2
     show("page of 50, newest", timed(lambda _: ours.page(None), 300), timed(lambda _: naive.page(0), 100))
     show("page of 50, in the middle", timed(lambda _: ours.page(middle), 300), timed(lambda _: naive.page(middle), 50))
@@ -138,7 +161,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--url", help="default: SQLite in a folder that is removed afterwards")
     given = parser.parse_args()
-    for jobs in sorted({100, given.jobs}):
+    for jobs in sorted({200, given.jobs}):
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
             print(f"{jobs} jobs, {'SQLite' if given.url is None else 'PostgreSQL'}")
             ours = Ours(given.url or f"sqlite:///{name}/store.db")
