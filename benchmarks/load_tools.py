@@ -102,9 +102,9 @@ async def _ours(port: int, scenario: Scenario) -> Figures:
     maker = PromptMaker.of(None, 0)
 
     async def ask() -> Timing:
-        return await client.ask(maker.make(64), scenario.output)
+        return await client.stream(maker.make(64), scenario.output)
 
-    await asyncio.gather(*(client.ask("a", 1) for _ in range(scenario.streams)))
+    await asyncio.gather(*(client.stream("a", 1) for _ in range(scenario.streams)))
     pressed = await press_closed(ask, scenario.streams, scenario.seconds)
     client.close()
     counted = [timing for timing in pressed.timings if pressed.counts(timing)] or list(pressed.timings)

@@ -43,13 +43,14 @@ class ContextSpeed(_Row):
     counted_by: Literal["usage", "finish_reason", "events"]
     """How that is known: the engine's usage, its `length` as finish reason, or the events of the stream."""
     speed: float | None
-    """Generated tokens per second of the whole request, prefill included (as the Qwen report has it), averaged."""
+    """Generated tokens per second of the whole request, prefill included (as the Qwen report has it), averaged. The
+    answers come whole: what streaming costs an engine is not in it."""
     speeds: list[float]
     """That of each repeat."""
     ttft: float | None
-    """Seconds until the first token, averaged."""
+    """Seconds until the first token, averaged over short streamed answers."""
     decode: float | None
-    """Tokens per second after the first one, averaged."""
+    """Tokens per second after the first one: what `speed` is without `ttft`."""
     memory: Memory | None
     failed: int = 0
     invalid: list[str] = []
@@ -71,9 +72,8 @@ class ThroughputSpeed(_Row):
     output_tokens_per_second: float
     total_tokens_per_second: float
     """Prompt and generated tokens."""
-    ttft: Percentiles | None
-    inter_token: Percentiles | None
     latency: Percentiles | None
+    """Of a request, all of them being asked at once."""
     memory: Memory | None
     failed: int = 0
     invalid: list[str] = []

@@ -1,4 +1,4 @@
-"""One request that is measured: a streamed completion, and the moment at which each token came.
+"""One request that is measured: a completion, whole or streamed, and the moment at which each token came.
 
 Raw over `clients.upstream`: a chunk costs about 10 us of our processor time, where httpx costs 170.
 """
@@ -6,13 +6,13 @@ Raw over `clients.upstream`: a chunk costs about 10 us of our processor time, wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
-from clients.connection import Headers
+from clients.connection import Headers, UpstreamResponse
 from clients.errors import UpstreamError
 from clients.upstream import Upstream
 
@@ -23,7 +23,6 @@ SILENCE = 3600.0
 """Seconds without a byte after which a request is given up; the gateway gives up sooner."""
 HEADERS: Headers = [
     (b"content-type", b"application/json"),
-    (b"accept", b"text/event-stream"),
     # Neither replayed nor kept: what is measured is asked for.
     (b"x-orchestrator-journal", b"off"),
 ]
@@ -31,6 +30,8 @@ HEADERS: Headers = [
 Fields = Callable[[int], dict[str, Any]]
 """Request fields that make the engine generate so many tokens."""
 Counted = Literal["usage", "finish_reason", "events"]
+Read = Callable[[UpstreamResponse, "Timing"], Awaitable[None]]
+"""Reads an answer into a timing."""
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Timing:
     """Tokens to generate."""
     ended: float = 0.0
     arrivals: list[float] = field(default_factory=list)
-    """When each piece of text came."""
+    """When each piece of text came; of a whole answer only its end."""
     usage: tuple[int, int] | None = None
     """Prompt and generated tokens, as the engine counts."""
     finish: str | None = None
@@ -92,40 +93,38 @@ class Client:
         self._model = model
         self._fields = fields
 
-    async def ask(self, prompt: str, output: int) -> Timing:
-        """One completion of `output` tokens; whatever goes wrong is in the timing."""
-        body = orjson.dumps(
-            {
-                "model": self._model,
-                "prompt": prompt,
-                "max_tokens": output,
-                "temperature": 0,
-                "stream": True,
-                "stream_options": {"include_usage": True},
-                **self._fields(output),
-            }
+    async def stream(self, prompt: str, output: int) -> Timing:
+        """One completion of `output` tokens, token by token; whatever goes wrong is in the timing."""
+        timing = await self._ask(
+            prompt, output, {"stream": True, "stream_options": {"include_usage": True}}, _read_events
         )
+        if not timing.failed and not (timing.arrivals and timing.finish):
+            timing.failed = "empty_answer" if timing.finish else "cut"
+        return timing
+
+    async def whole(self, prompt: str, output: int) -> Timing:
+        """One completion of `output` tokens, answered at once: what streaming costs an engine is not in its time."""
+        timing = await self._ask(prompt, output, {}, _read_whole)
+        timing.arrivals = [timing.ended]
+        return timing
+
+    async def _ask(self, prompt: str, output: int, how: dict[str, Any], read: Read) -> Timing:
+        asked = {"model": self._model, "prompt": prompt, "max_tokens": output, "temperature": 0}
+        body = orjson.dumps({**asked, **how, **self._fields(output)})
         timing = Timing(clock(), output)
         try:
             response = await self._upstream.send("POST", PATH, HEADERS, body, timeout=SILENCE)
             try:
-                if response.status != 200:
+                if response.status == 200:
+                    await read(response, timing)
+                else:
                     timing.failed = f"http_{response.status}"
                     await response.read()
-                elif not response.header(b"content-type").startswith(b"text/event-stream"):
-                    timing.failed = "not_a_stream"
-                    await response.read()
-                else:
-                    events = _Events(timing)
-                    async for data in response:
-                        events.add(data, clock())
             finally:
                 response.abort()
         except UpstreamError as error:
             timing.failed = error.cause
         timing.ended = clock()
-        if not timing.failed and not (timing.arrivals and timing.finish):
-            timing.failed = "empty_answer" if timing.finish else "cut"
         return timing
 
     def close(self) -> None:
@@ -133,28 +132,35 @@ class Client:
         self._upstream.close()
 
 
-class _Events:
-    """Reads server-sent events, cut anywhere, into a timing."""
+async def _read_whole(response: UpstreamResponse, timing: Timing) -> None:
+    _take(orjson.loads(await response.read()), timing)
 
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-        self._rest = b""
 
-    def add(self, data: bytes, now: float) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+async def _read_events(response: UpstreamResponse, timing: Timing) -> None:
+    """Server-sent events, cut anywhere."""
+    if not response.header(b"content-type").startswith(b"text/event-stream"):
+        timing.failed = "not_a_stream"
+        await response.read()
+        return
+    rest = b""
+    async for data in response:
+        now = clock()
+        *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line.startswith(b"data:") and (text := line[5:].strip()) != b"[DONE]":
-                self._event(orjson.loads(text), now)
+                timing.arrivals.extend([now] * _take(orjson.loads(text), timing))
 
-    def _event(self, event: dict[str, Any], now: float) -> None:
-        timing = self._timing
-        if event.get("error"):
-            timing.failed = "error_body"
-        if usage := event.get("usage"):
-            timing.usage = (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
-        for choice in event.get("choices") or ():
-            finish = choice.get("finish_reason")
-            # An engine may hold a piece of a character back: an event without text is a token all the same.
-            if choice.get("text") or not finish:
-                timing.arrivals.append(now)
-            timing.finish = finish or timing.finish
+
+def _take(answer: dict[str, Any], timing: Timing) -> int:
+    """Note what an answer, or an event of one, says; how many pieces of text it holds."""
+    if answer.get("error"):
+        timing.failed = "error_body"
+    if usage := answer.get("usage"):
+        timing.usage = (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+    pieces = 0
+    for choice in answer.get("choices") or ():
+        finish = choice.get("finish_reason")
+        # An engine may hold a piece of a character back: an event without text is a token all the same.
+        pieces += bool(choice.get("text") or not finish)
+        timing.finish = finish or timing.finish
+    return pieces

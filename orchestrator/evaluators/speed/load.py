@@ -24,7 +24,7 @@ async def measure_load(bench: Bench, spec: LoadSpec, seed: int) -> list[LoadSpee
     if not bench.fits(spec.input + spec.output):
         bench.skipped.append(f"load: {spec.input} + {spec.output} tokens do not fit into {bench.limit}")
         return []
-    warm = await bench.client.ask(bench.maker.make(spec.input), spec.output)
+    warm = await bench.client.stream(bench.maker.make(spec.input), spec.output)
     if warm.failed:
         bench.skipped.append(f"load: the warm-up failed ({warm.failed})")
         return []
@@ -49,7 +49,7 @@ async def _point(
     maker = bench.maker.seeded(seed)
 
     async def ask() -> Timing:
-        timing = await bench.client.ask(maker.make(spec.input), spec.output)
+        timing = await bench.client.stream(maker.make(spec.input), spec.output)
         bench.step()
         return timing
 

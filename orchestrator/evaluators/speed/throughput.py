@@ -1,4 +1,4 @@
-"""Throughput: so many prompts at once, and the time until the last token."""
+"""Throughput: so many prompts at once, answered whole, and the time until the last answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.evaluators.speed.asking import Timing
 from orchestrator.evaluators.speed.bench import Bench, Watch, failures
-from orchestrator.evaluators.speed.figures import average, gaps, percentiles
+from orchestrator.evaluators.speed.figures import average, percentiles
 from orchestrator.spec.speed import ThroughputSpec
 from orchestrator.speed import ThroughputSpeed
 
@@ -19,7 +19,7 @@ async def measure_throughput(bench: Bench, spec: ThroughputSpec, seed: int) -> l
         return []
     maker = bench.maker.seeded(seed)
     prompts = [maker.make(spec.input) for _ in range(spec.prompts)]
-    warm = await bench.client.ask(bench.maker.make(spec.input), spec.output)
+    warm = await bench.client.whole(bench.maker.make(spec.input), spec.output)
     if warm.failed:
         bench.skipped.append(f"throughput: the warm-up failed ({warm.failed})")
         return []
@@ -34,7 +34,7 @@ async def measure_throughput(bench: Bench, spec: ThroughputSpec, seed: int) -> l
 
 async def _all_at_once(bench: Bench, prompts: Sequence[str], output: int) -> list[Timing]:
     async def one(prompt: str) -> Timing:
-        timing = await bench.client.ask(prompt, output)
+        timing = await bench.client.whole(prompt, output)
         bench.step()
         return timing
 
@@ -60,8 +60,6 @@ def _figures(
         requests_per_second=len(answered) / seconds,
         output_tokens_per_second=output / seconds,
         total_tokens_per_second=(prompt + output) / seconds,
-        ttft=percentiles(timing.ttft for timing in answered),
-        inter_token=percentiles(gap for timing in answered for gap in gaps(timing)),
         latency=percentiles(timing.latency for timing in answered),
         memory=watch.memory.peak,
         failed=len(timings) - len(answered),

@@ -1,6 +1,7 @@
 """What is measured on an engine whose pace is known, against that pace: within 5%.
 
-A busy machine makes any engine slower than its pace: what is off is measured again, three times at most.
+On a busy machine any engine is slower than its pace: what is off is measured again, and says nothing where the machine
+was late at every attempt.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from orchestrator.evaluators.speed.asking import Client, Timing
 from orchestrator.evaluators.speed.figures import percentiles
 from orchestrator.fake_engine.faults import Pace
 from orchestrator.speed import LoadSpeed, SpeedResult
-from tests.orchestrator.speed.support import fake_engine
+from tests.orchestrator.speed.support import fake_engine, lateness, skip_disturbed
 from tests.orchestrator.support import Cli
 
 WriteJob = Callable[..., Path]
 MOST = 0.05
-ATTEMPTS = 3
+ATTEMPTS = 2
 FIRST, PACE = 0.3, 50.0
 SPEED: dict[str, Any] = {
     "context": {"lengths": [1, 300], "generate": 20, "repeats": 1},
@@ -64,15 +65,15 @@ def errors_of_load(point: LoadSpeed, requests: float) -> Iterator[tuple[str, flo
 def test_every_figure_of_an_engine_of_known_pace_is_within_five_percent(cli: Cli, write_job: WriteJob) -> None:
     evaluate = [{"evaluator": "speed", "speed": SPEED}]
     spec = write_job("--latency", str(FIRST), "--tokens-per-second", str(PACE), evaluate=evaluate)
-    wrong: dict[str, float] = {"nothing yet": 1.0}
     for _ in range(ATTEMPTS):
-        code, record = cli.job(spec)
+        with lateness() as late:
+            code, record = cli.job(spec)
         assert (code, record["state"]) == (0, "succeeded"), record["failure"]
         result = SpeedResult.model_validate(record["speed"][0])
         wrong = {name: off for name, off in errors_of(result) if off > MOST}
+        assert not wrong or late.disturbed
         if not wrong:
             break
-    assert wrong == {}
     counted = [(row.prompt_tokens, row.generated, row.counted_by, row.invalid) for row in result.context]
     assert counted == [(1, 20.0, "usage", []), (300, 20.0, "usage", [])]
     assert all(row.memory and row.memory.kind == "resident" and row.memory.bytes > 2**24 for row in result.context)
@@ -89,6 +90,8 @@ def test_every_figure_of_an_engine_of_known_pace_is_within_five_percent(cli: Cli
     assert "| 300 | 20 |" in report
     assert (Path(record["folder"]) / "plots" / "speed-0-context-speed.svg").is_file()
     assert record["teardown"]["clean"]
+    if wrong:
+        skip_disturbed()
 
 
 async def test_the_times_to_the_first_token_are_those_that_the_engine_drew(tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ async def test_the_times_to_the_first_token_are_those_that_the_engine_drew(tmp_p
 
     async def measured(port: int) -> Mapping[str, float]:
         async with asking(port) as client:
-            found = percentiles([(await client.ask("a b c", 4)).ttft for _ in range(30)])
+            found = percentiles([(await client.stream("a b c", 4)).ttft for _ in range(30)])
         assert found
         return {name: error(getattr(found, name), getattr(truth, name)) for name in ("mean", "p50", "p90", "p99")}
 
@@ -124,19 +127,19 @@ async def test_many_streams_at_once_are_timed_as_exactly_as_one(tmp_path: Path) 
 async def least_wrong(
     folder: Path, options: tuple[str, ...], measured: Callable[[int], Awaitable[Mapping[str, float]]]
 ) -> Mapping[str, float]:
-    """What is still off after as many attempts as there may be, each at an engine of its own."""
-    wrong: dict[str, float] = {}
+    """What is off; each attempt has an engine of its own."""
     for _ in range(ATTEMPTS):
-        with fake_engine(folder, *options) as port:
+        with lateness() as late, fake_engine(folder, *options) as port:
             wrong = {name: off for name, off in (await measured(port)).items() if off > MOST}
-        if not wrong:
-            break
-    return wrong
+        if not wrong or not late.disturbed:
+            return wrong
+    skip_disturbed()
+    return {}
 
 
 async def together(client: Client, streams: int, output: int) -> list[Timing]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(client.ask(f"prompt {number}", output)) for number in range(streams)]
+        tasks = [group.create_task(client.stream(f"prompt {number}", output)) for number in range(streams)]
     return [task.result() for task in tasks]
 
 
