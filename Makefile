@@ -26,12 +26,12 @@ quick: setup
 	$(BIN)/pytest -n 2 -m 'not slow and not real and not heavy'
 
 real: setup
-	$(BIN)/orchestrator install transformers opencompass
+	$(BIN)/orchestrator install transformers opencompass lm_eval
 	$(BIN)/pytest -n 2 -m slow
 	$(BIN)/pytest -m real --timeout 900
 
 heavy: setup
-	$(BIN)/orchestrator install transformers opencompass gguf llamacpp llmcompressor vllm
+	$(BIN)/orchestrator install transformers opencompass lm_eval gguf llamacpp llmcompressor vllm
 	$(BIN)/pytest -m heavy --timeout 3600
 
 check: setup

@@ -10,6 +10,7 @@ from clients.spec import GatewaySpec, ProbeSpec
 from launchers.compress.spec import CalibrationSpec, CompressSpec
 from launchers.spec import ServeSpec
 from orchestrator.spec import EvaluateSpec, Generation, JobSpec
+from orchestrator.spec.lm_eval import LmEvalSpec
 from orchestrator.spec.opencompass import JudgeSpec, OpenCompassSpec
 from orchestrator.spec.speed import ContextSpec, LoadSpec, Objective, SpeedSpec, ThroughputSpec
 
@@ -25,6 +26,7 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`evaluate[].generation`: how the model is asked", Generation),
     ("`evaluate[].opencompass`: how OpenCompass asks and sums up", OpenCompassSpec),
     ("`evaluate[].opencompass.judge`: the model that judges", JudgeSpec),
+    ("`evaluate[].lm_eval`: how lm-eval asks", LmEvalSpec),
     ("`evaluate[].speed`: what evaluator `speed` measures", SpeedSpec),
     ("`evaluate[].speed.context`: by context length", ContextSpec),
     ("`evaluate[].speed.throughput`: all prompts at once", ThroughputSpec),
