@@ -139,7 +139,7 @@ def _verdict(variant: VariantResult, row: Difference | None, comparison: Compari
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rule = "|".join("---" if index < 2 else "---:" for index in range(len(head)))
+    rule = "|".join("---" for _ in head)
     cells = [" | ".join(cell.replace("|", "/") for cell in line) for line in lines]
     return [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {line} |" for line in cells), ""]
 
@@ -149,25 +149,24 @@ def _listed(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _fidelity(comparison: Comparison) -> list[str]:
-    """The findings of all, one line per check; the facts where they are not all the same."""
+    """The findings of all, one line per check; then what was seen where it is not `ok`."""
     found = {
         variant.name: {finding.name: finding for finding in variant.fidelity.findings}
         for variant in comparison.variants
         if variant.fidelity
     }
-    if not found:
-        return []
     checks = [check for check in ORDER if any(check in findings for findings in found.values())]
+    if not checks:
+        return []
     verdicts = [
-        (check, *(str(findings[check].verdict) if check in findings else "-" for findings in found.values()))
-        for check in checks
+        (check, *(str(own[check].verdict) if check in own else "-" for own in found.values())) for check in checks
     ]
-    facts = [
-        f"{check}, {name}: {findings[check].fact}"
-        for check in checks
-        for name, findings in found.items()
-        if check in findings and findings[check].verdict != "ok"
-    ]
+    seen: dict[str, list[str]] = {}
+    for check in checks:
+        for name, own in found.items():
+            if check in own and own[check].verdict != "ok":
+                seen.setdefault(f"{check}: {own[check].fact}", []).append(name)
+    facts = [f"{fact} ({'all' if len(names) == len(found) else ', '.join(names)})" for fact, names in seen.items()]
     return ["## Fidelity of each engine\n", *_table(("check", *found), verdicts), *_listed("Not `ok`:\n", facts)]
 
 

@@ -206,5 +206,5 @@ def test_the_report_shows_the_table_the_flips_and_the_findings_of_both() -> None
     assert "16 lost, 6 won" in text
     assert "... and 12 more" in text
     assert "| stop_strings | ok | note |" in text
-    assert "stop_strings, new: seen at new" in text
+    assert "stop_strings: seen at new (new)" in text
     assert "samples would decide" in text
