@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from orchestrator.errors import Conflict, LeaseTaken, NotFound, PreconditionFailed
 from orchestrator.record import State
 from orchestrator.store import Store
-from orchestrator.store.rows import ComparisonRow, DeploymentRow, DeploymentState, Role
+from orchestrator.store.rows import AuditEntry, ComparisonRow, DeploymentRow, DeploymentState, Role
 from orchestrator.store.tokens import hash_of, matches, new_secret
 from tests.orchestrator.store.support import add, finish
 
@@ -156,6 +156,12 @@ def test_the_audit_log_is_read_newest_first_in_pages(store: Store) -> None:
     rest = store.audit.page(before=first[-1].id)
     assert [row.target for row in [*first, *rest]] == [f"job-{number}" for number in range(4, -1, -1)]
     assert (rest[-1].token, rest[0].token, rest[0].detail) == (None, "ci", {"ip": "::1"})
+
+
+def test_audit_lines_that_come_together_keep_their_own_times(store: Store) -> None:
+    store.audit.extend([AuditEntry(float(at), "ci", "jobs.cancel", "a", "allowed") for at in (5, 6)])
+    store.audit.extend([])
+    assert [row.time for row in store.audit.page()] == [6.0, 5.0]
 
 
 def test_a_delivery_is_due_until_it_arrived_or_was_given_up(store: Store) -> None:
