@@ -133,3 +133,8 @@ def test_a_job_on_the_server_that_it_started_holds_its_gpus_once() -> None:
 
 def test_no_server_is_stopped_for_gpus_that_a_running_job_holds() -> None:
     assert decide(node(2, job(1, 2), deployments=[KEPT], running=[Running("a", (0,), "x")])).evict == ()
+
+
+def test_nobody_waits_for_the_end_of_a_deployment() -> None:
+    busy = [Running("a", (2, 3, 4, 5), "x")]
+    assert started(decide(node(8, job(1, 4), job(2, 2), deployments=[LASTING], running=busy))) == ["job-2"]
