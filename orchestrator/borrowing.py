@@ -74,12 +74,14 @@ class BorrowedServing(Serving):
             await asyncio.sleep(POLL)
 
     def _living(self) -> DeploymentRecord | None:
-        """Its record; None while it has no owner: not yet, or the owner was killed and the service will know."""
+        """Its record; None while it has no owner (not yet, or the owner was killed and the service will know), and
+        while it stops: why, it says at its end. Raises: DeploymentFailed.
+        """
         record = self._deployment.read()
         failure = record.failure if record else None
-        if record is None or (failure and failure.code == "lost"):
+        if record is None or record.state == "stopping" or (failure and failure.code == "lost"):
             return None
-        if record.state in ("stopping", "stopped", "failed"):
+        if record.state in ("stopped", "failed"):
             why = failure.message if failure else "it was stopped"
             told = {"log": failure.log, "log_tail": failure.log_tail, "command": failure.command} if failure else {}
             raise DeploymentFailed(

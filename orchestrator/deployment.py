@@ -136,7 +136,9 @@ class Deployment:
         record = folder.read()
         if record is None:
             raise DeploymentError(f"no deployment in {folder.path}")
-        self.record = record.model_copy(update={"pid": os.getpid(), "mark": f"up-{record.name}-{os.getpid()}"})
+        # What nobody owns yet is read as lost.
+        fresh = {"state": "starting", "failure": None, "pid": os.getpid(), "mark": f"up-{record.name}-{os.getpid()}"}
+        self.record = record.model_copy(update=fresh)
         self._folder = folder
         self._watcher = watcher
         self._settings = settings
