@@ -49,7 +49,7 @@ def write_config(
         for name, tasks in (("generation", _generating(asked)), ("scores", _scoring(asked)))
         if tasks
     ]
-    folders = [OUR_TASKS, *({include} if include else ()), *_folders_of_files(asked)]
+    folders = [OUR_TASKS, *({include} if include else ()), *(one.folder for one in asked if one.folder)]
     config = {
         "include_path": list(dict.fromkeys(str(one) for one in folders)),
         "include_defaults": any(not _is_in(task.file, folders) for one in asked for task in one.tasks),
@@ -165,10 +165,6 @@ def _sampling(generation: Generation) -> dict[str, Any]:
     }
     set_ones = {name: value for name, value in given.items() if value is not None}
     return {"temperature": generation.temperature, "do_sample": generation.temperature > 0, **set_ones}
-
-
-def _folders_of_files(asked: Sequence[Asked]) -> list[Path]:
-    return [Path(one.name).parent for one in asked if Path(one.name).is_absolute()]
 
 
 def _is_in(file: Path, folders: Sequence[Path]) -> bool:

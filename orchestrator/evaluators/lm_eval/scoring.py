@@ -64,7 +64,8 @@ def group_result(group: GroupFiles, tasks: Mapping[str, Scored]) -> DatasetResul
 def _result(files: TaskFiles, main: tuple[str, str], failures: Sequence[str | None]) -> DatasetResult:
     key = f"{main[0]},{main[1]}"
     score = _over_answered(files.metrics.get(key), _values(files.rows[main[1]], main[0]), failures)
-    asked = f"{files.shots} examples before each question, asked over {'chat' if files.chat else 'completions'}"
+    examples = f"{files.shots} example{'' if files.shots == 1 else 's'} before each question"
+    asked = f"{examples}, asked over {'chat' if files.chat else 'completions'}"
     return _row(files.name, key, score, failures, note=asked, version=files.version)
 
 
@@ -94,7 +95,7 @@ def _over_answered(theirs: Any, values: list[float] | None, failures: Sequence[s
         return _Value(None, note="the engine answered none of the questions")
     if values is None or not isinstance(theirs, int | float) or not _is_mean(theirs, values):
         whole = isinstance(theirs, int | float) and math.isfinite(theirs)
-        missing = f"{failed} samples failed and this metric cannot be computed without them"
+        missing = f"{failed} sample{'' if failed == 1 else 's'} failed and this metric cannot be computed without them"
         return _Value(float(theirs), None) if whole and not failed else _Value(None, note=missing)
     kept = [value for value, one in zip(values, failures, strict=True) if one is None]
     if not all(0 <= value <= 1 for value in values):
@@ -105,12 +106,17 @@ def _over_answered(theirs: Any, values: list[float] | None, failures: Sequence[s
 
 
 def _left_out(failed: int, theirs: float) -> str:
-    return f"{failed} failed samples are left out; lm-eval, which scores them, says {theirs:.2f}" if failed else ""
+    return (
+        f"{failed} failed sample{'' if failed == 1 else 's'} left out; lm-eval, which scores them, says {theirs:.2f}"
+        if failed
+        else ""
+    )
 
 
 def _is_mean(theirs: float, values: list[float]) -> bool:
     """Proved by the sum: over all samples, failed ones included, it must give lm-eval's own number."""
-    return bool(values) and abs(sum(values) / len(values) - theirs) <= _ROUNDING * max(1.0, abs(theirs))
+    finite = bool(values) and math.isfinite(theirs)
+    return finite and abs(sum(values) / len(values) - theirs) <= _ROUNDING * max(1.0, abs(theirs))
 
 
 def _values(rows: Sequence[Mapping[str, Any]], metric: str) -> list[float] | None:

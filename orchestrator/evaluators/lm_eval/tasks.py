@@ -61,6 +61,8 @@ class Asked:
     """What lm-eval is told: a name, or the path of a file."""
     tasks: tuple[Task, ...]
     """The tasks that it stands for."""
+    folder: Path | None = None
+    """Where a file of the user's own lies, and others that it may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,10 @@ def _of_file(entry: str, file: Path, known: Catalogue) -> Asked:
     if "task" not in config and "group" not in config:
         raise TaskRefused(f"{file} defines neither a `task` nor a `group`")
     if "group" not in config or "class" in config:
-        return _checked(Asked(entry, str(file), (Task(str(config["task"]), file, config),)))
+        return _checked(Asked(entry, str(file), (Task(str(config["task"]), file, config),), file.parent))
     beside = Catalogue({**known.own, **index_of(file.parent)}, known.ours, known.installed)
     tasks = [task for name in members_of(config.get("task")) for task in _expand(name, beside, frozenset())]
-    return _checked(Asked(entry, str(file), tuple(tasks)))
+    return _checked(Asked(entry, str(config["group"]), tuple(tasks), file.parent))  # lm-eval finds groups by name only
 
 
 def _expand(name: str, known: Catalogue, above: frozenset[str]) -> Iterator[Task]:

@@ -56,7 +56,8 @@ def test_texts_to_score_are_a_part_of_their_own_and_go_as_ids_of_the_models_toke
 def test_a_group_is_asked_as_such_unless_its_tasks_need_different_apis(tmp_path: Path) -> None:
     (tmp_path / "pair.yaml").write_text("group: pair\ntask: [demo_choices, odd]\n")
     whole = prepared(tmp_path, "pair.yaml")
-    assert [part["tasks"] for part in whole["parts"]] == [[str(tmp_path / "pair.yaml")]]
+    assert [part["tasks"] for part in whole["parts"]] == [["pair"]]
+    assert str(tmp_path) in whole["include_path"]
     (tmp_path / "more").mkdir()
     mixed = prepared(tmp_path / "more", "all_sums")
     assert [part["tasks"] for part in mixed["parts"]] == [["sums"], ["odd"]]

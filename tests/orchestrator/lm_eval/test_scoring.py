@@ -51,7 +51,7 @@ def test_a_failed_question_leaves_the_score_however_it_was_counted() -> None:
     assert [sample.failed for sample in found.samples] == [None, None, "7-0a1b2c", "empty_answer"]
     assert [sample.correct for sample in found.samples] == [True, False, None, None]
     assert (found.samples[0].prompt, found.samples[0].output, found.samples[2].output) == ("user: q0", "x", None)
-    assert "2 failed samples are left out; lm-eval, which scores them, says 50.00" in result.notes
+    assert "2 failed samples left out; lm-eval, which scores them, says 50.00" in result.notes
 
 
 def test_a_choice_whose_score_failed_fails_its_question() -> None:
@@ -78,6 +78,12 @@ def test_a_metric_that_is_no_mean_is_published_only_when_every_question_was_answ
     assert (result("a", "b").score, result("a", "b").interval) == (31.5, None)
     assert result("a", MARK).score is None
     assert "cannot be computed" in result("a", MARK).notes[-1]
+
+
+def test_infinity_which_marks_make_of_a_perplexity_is_no_score() -> None:
+    rows = [choice(0, ["-1.5"], perplexity=-1.5), choice(1, ["-inf"], perplexity=float("-inf"))]
+    found = scored(files(rows, "loglikelihood", **{"perplexity,none": float("inf")}))
+    assert (found.result.score, found.result.failed) == (None, 1)
 
 
 def test_a_number_that_the_values_do_not_give_is_not_recomputed() -> None:
