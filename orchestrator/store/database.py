@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, TimeoutError
 
 from orchestrator.errors import ServiceRunning, StoreError
 from orchestrator.job_folder import own
@@ -156,11 +156,12 @@ class Database:
     def _reachable(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, TimeoutError) as error:
             if isinstance(error, _ASKED):
                 raise
+            why = getattr(error, "orig", None) or error
             hint = "is the disk full, or the database server stopped? The service goes on once it answers again"
-            raise StoreError(f"the store {self.name} does not answer: {error.orig}", hint=hint) from error
+            raise StoreError(f"the store {self.name} does not answer: {why}", hint=hint) from error
 
 
 def _tried(connection: Connection, wish: _Wish) -> tuple[Any, Exception | None]:

@@ -154,6 +154,22 @@ def test_an_error_within_a_transaction_leaves_nothing_of_it(url: str) -> None:
     engine.dispose()
 
 
+def test_a_full_disk_refuses_what_does_not_fit_and_keeps_what_is_there(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    add(store, "a")
+    with store._database.write() as connection:  # the file may not grow, which SQLite reports as it does a full disk
+        pages = connection.scalar(text("PRAGMA page_count"))
+        connection.execute(text(f"PRAGMA max_page_count={pages}"))
+    with pytest.raises(StoreError, match="full"):
+        add(store, "large", record={"last": 1, "fill": "x" * 1_000_000})
+    assert check(store) == 1
+    with store._database.write() as connection:
+        connection.execute(text("PRAGMA max_page_count=1000000"))
+    add(store, "large", record={"last": 1, "fill": "x" * 1_000_000})
+    assert check(store) == 2
+    store.close()
+
+
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
     database = Database(url, exclusive=False)

@@ -159,7 +159,9 @@ def test_the_audit_log_is_read_newest_first_in_pages(store: Store) -> None:
 
 
 def test_audit_lines_that_come_together_keep_their_own_times(store: Store) -> None:
-    store.audit.extend([AuditEntry(float(at), "ci", "jobs.cancel", "a", "allowed") for at in (5, 6)])
+    store.audit.extend(
+        [AuditEntry(time=at, token="ci", action="jobs.cancel", target="a", outcome="allowed") for at in (5.0, 6.0)]
+    )
     store.audit.extend([])
     assert [row.time for row in store.audit.page()] == [6.0, 5.0]
 

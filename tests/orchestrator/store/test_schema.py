@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,7 +16,7 @@ from orchestrator.errors import StoreError
 from orchestrator.store import Store, schema
 from orchestrator.store.database import Database
 from orchestrator.store.tables import metadata
-from tests.orchestrator.store.support import add, check
+from tests.orchestrator.store.support import add, begin, check, finish
 
 
 @pytest.fixture
@@ -58,6 +60,36 @@ def test_a_store_of_the_first_version_is_upgraded_with_everything_in_it(empty_ur
     store.close()
     with engine.connect() as connection:
         assert schema.revision_of(connection) == schema.revisions()[-1]
+
+
+def test_a_table_that_is_made_anew_keeps_all_that_hangs_on_it(empty_url: str, engine: Engine, tmp_path: Path) -> None:
+    store = Store.open(empty_url)
+    for job_id in ("waits", "runs", "done"):
+        add(store, job_id, labels={"a": "b"})
+    begin(store, "runs", (0, 1))
+    finish(store, "done")
+    store.close()
+    before = counted(engine)
+    shutil.copytree(schema.SCRIPTS, tmp_path / "migrations")
+    (tmp_path / "migrations" / "versions" / "v9000_next.py").write_text(_NEXT)
+    database = Database(empty_url, exclusive=False)
+    schema.bring_up(database, tmp_path / "migrations")
+    database.close()
+    assert counted(engine) == before
+    assert before["events"] == 5
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM jobs WHERE colour = 'red'")) == 3
+        if engine.dialect.name == "sqlite":
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    with pytest.raises(StoreError, match="v9000 of a newer version"):
+        Store.open(empty_url)
+
+
+def counted(engine: Engine) -> dict[str, int | None]:
+    """Rows per table."""
+    with engine.connect() as connection:
+        names = metadata.tables.keys()
+        return {name: connection.scalar(text(f"SELECT count(*) FROM {name}")) for name in names}
 
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(empty_url: str, engine: Engine) -> None:
@@ -110,3 +142,15 @@ INSERT INTO jobs (id, name, state, engine, priority, gpus_needed, serve_key, lab
                   attempts_max, not_before, created_at, cancel_requested, folder, version, last_seq)
 VALUES ('old', 'old', 'queued', 'vllm', 0, 1, '', '{}', 0, 0, FALSE, 3, 0, 1.0, FALSE, 'jobs/old', 1, 1)
 """
+
+_NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "v9000", "HEAD"
+
+
+def upgrade():
+    with op.batch_alter_table("jobs", recreate="always" if op.get_bind().dialect.name == "sqlite" else "auto") as jobs:
+        jobs.add_column(sa.Column("colour", sa.Text(), server_default="red"))
+""".replace("HEAD", schema.revisions()[-1])
