@@ -95,7 +95,7 @@ def _over_answered(theirs: Any, values: list[float] | None, failures: Sequence[s
         return _Value(None, note="the engine answered none of the questions")
     if values is None or not isinstance(theirs, int | float) or not _is_mean(theirs, values):
         whole = isinstance(theirs, int | float) and math.isfinite(theirs)
-        missing = f"{failed} sample{'' if failed == 1 else 's'} failed and this metric cannot be computed without them"
+        missing = f"{_samples(failed)}, and this metric cannot be computed without"
         return _Value(float(theirs), None) if whole and not failed else _Value(None, note=missing)
     kept = [value for value, one in zip(values, failures, strict=True) if one is None]
     if not all(0 <= value <= 1 for value in values):
@@ -106,11 +106,13 @@ def _over_answered(theirs: Any, values: list[float] | None, failures: Sequence[s
 
 
 def _left_out(failed: int, theirs: float) -> str:
-    return (
-        f"{failed} failed sample{'' if failed == 1 else 's'} left out; lm-eval, which scores them, says {theirs:.2f}"
-        if failed
-        else ""
-    )
+    if not failed:
+        return ""
+    return f"{_samples(failed)} left out; lm-eval, which scores them, says {theirs:.2f}"
+
+
+def _samples(failed: int) -> str:
+    return f"{failed} failed sample{'' if failed == 1 else 's'}"
 
 
 def _is_mean(theirs: float, values: list[float]) -> bool:
