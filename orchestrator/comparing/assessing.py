@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.comparing.differences import Found, difference_of, flips_of, judged, unjudged
 from orchestrator.comparing.gate import Gate, Verdict, overall
 from orchestrator.comparing.joining import Group, Joined, groups_of, join
-from orchestrator.comparing.model import Flip, Mode, VariantResult
+from orchestrator.comparing.model import Difference, Flip, Mode, VariantResult
 from orchestrator.comparing.paired import holm
 from orchestrator.comparing.plan import asked, differing
 from orchestrator.comparing.runs import Run, against, speed_of
@@ -102,7 +102,8 @@ def _adjusted(found: dict[str, list[Found]]) -> dict[str, list[Found]]:
 def _against(variant: VariantResult, found: list[Found], base: Run, gate: Gate | None) -> VariantResult:
     if gate is None:
         return variant.model_copy(update={"differences": [unjudged(one) for one in found]})
-    decided = [judged(one, gate, len(found)) for one in found]
+    judgeable = [one for one in found if one.row.asked]
+    decided = [judged(one, gate, len(judgeable)) for one in judgeable]
     verdicts = [row.verdict or "INCONCLUSIVE" for row, _ in decided]
     lacking = [*_unfinished("the baseline", base.record.state), *_unfinished(variant.name, variant.state)]
     missing = _names(base.record.results) - _names(variant.results)
@@ -111,11 +112,17 @@ def _against(variant: VariantResult, found: list[Found], base: Run, gate: Gate |
         verdicts.append("INCONCLUSIVE")
     return variant.model_copy(
         update={
-            "differences": [row for row, _ in decided],
+            "differences": _in_order(found, [row for row, _ in decided]),
             "verdict": overall(verdicts),
             "reasons": [*lacking, *(reason for _, reason in decided)],
         }
     )
+
+
+def _in_order(found: Sequence[Found], decided: Sequence[Difference]) -> list[Difference]:
+    """With the rows between them that have no samples of their own, which no gate can judge."""
+    rows = iter(decided)
+    return [next(rows) if one.row.asked else one.row for one in found]
 
 
 def _unfinished(name: str, state: str) -> list[str]:

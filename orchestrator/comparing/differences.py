@@ -121,6 +121,8 @@ def _of_scores(baseline: DatasetResult, variant: DatasetResult, joined: Joined, 
     if baseline.score is None or variant.score is None:
         return {"notes": ["one of the two has no score"]}
     told: dict[str, Any] = {"difference": variant.score - baseline.score}
+    if not joined.asked:
+        return {**told, "notes": ["has no samples of its own: its parts are compared one by one"]}
     if not (baseline.interval and variant.interval) or joined.pairs:
         return {**told, "notes": [f"`{variant.metric}` is not told for each sample, so the difference has no test"]}
     first = round(baseline.score * baseline.answered / 100), baseline.answered

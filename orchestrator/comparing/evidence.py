@@ -122,7 +122,9 @@ def evidence_of(baseline: DatasetResult, variant: DatasetResult, joined: Joined)
     if _by_verdict(baseline, joined.baseline) and _by_verdict(variant, joined.variant):
         return _of_verdicts(joined)
     if _by_value(baseline, joined.baseline) and _by_value(variant, joined.variant):
-        return Values(_by_question([(first.value or 0, second.value or 0, first) for first, second in joined.pairs]))
+        return Values(
+            _by_question([(_number(first) or 0, _number(second) or 0, first) for first, second in joined.pairs])
+        )
     return None
 
 
@@ -152,9 +154,14 @@ def _by_verdict(result: DatasetResult, samples: Sequence[Sample]) -> bool:
 
 def _by_value(result: DatasetResult, samples: Sequence[Sample]) -> bool:
     """Whether the score is the mean of the samples' values."""
-    values = [sample.value for sample in samples if sample.failed is None]
+    values = [_number(sample) for sample in samples if sample.failed is None]
     known = [value for value in values if value is not None]
     return bool(known) and len(known) == len(values) and _is(result, fmean(known))
+
+
+def _number(sample: Sample) -> float | None:
+    """A metric that gives parts of a point may give one engine nothing but right and wrong."""
+    return 100.0 * sample.correct if sample.value is None and sample.correct is not None else sample.value
 
 
 def _is(result: DatasetResult, score: float) -> bool:

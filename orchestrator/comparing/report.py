@@ -15,6 +15,8 @@ SHOWN_FLIPS = 10
 """Flipped answers per variant in the report; all are in `flips.jsonl`."""
 SHOWN_CHARACTERS = 1200
 """Of one prompt or output."""
+SHOWN_FACT = 200
+"""Characters of a finding; the jobs' reports have all."""
 HEAD = (
     *("variant", "data set", "score [95% interval]", "answered", "inference s", "speed-up", "total s"),
     *("difference [interval]", "p", "equal outputs", "verdict"),
@@ -165,7 +167,7 @@ def _fidelity(comparison: Comparison) -> list[str]:
     for check in checks:
         for name, own in found.items():
             if check in own and own[check].verdict != "ok":
-                seen.setdefault(f"{check}: {own[check].fact}", []).append(name)
+                seen.setdefault(f"{check}: {own[check].fact[:SHOWN_FACT]}", []).append(name)
     facts = [f"{fact} ({'all' if len(names) == len(found) else ', '.join(names)})" for fact, names in seen.items()]
     return ["## Fidelity of each engine\n", *_table(("check", *found), verdicts), *_listed("Not `ok`:\n", facts)]
 

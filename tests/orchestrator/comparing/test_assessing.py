@@ -147,6 +147,24 @@ def test_answers_to_one_question_count_as_one_sample() -> None:
     assert only(run("old", base), run("new", base), Gate(max_drop=10)).verdict == "INCONCLUSIVE"  # twelve are too few
 
 
+def test_a_metric_of_parts_that_gave_one_engine_only_right_and_wrong_is_compared_by_numbers() -> None:
+    whole = verdicts(True, True, False, True)
+    parts = valued([100.0, 50.0, 0.0, 25.0])
+    other = run("new", parts, [result(parts, score=43.75, interval=None)])
+    row = only(run("old", whole), other)
+    assert (row.test, row.difference) == ("sign flips", pytest.approx(-31.25))
+
+
+def test_a_group_of_data_sets_is_shown_and_its_members_are_judged() -> None:
+    base, other = planted(400, 0, 0)
+    for one in (base, other):
+        one.record.results.append(result(one.samples, dataset="the whole of one"))
+    variants, _ = assess([base, other], "old", Gate(max_drop=2.0), "in_turn")
+    assert [row.verdict for row in variants[1].differences] == ["GO", None]
+    assert variants[1].verdict == "GO"
+    assert "its parts" in variants[1].differences[1].notes[0]
+
+
 def test_a_score_that_the_samples_do_not_explain_has_no_test() -> None:
     rows = verdicts(True, False, True)
     row = only(run("old", rows), run("new", rows, [result(rows, score=12.0)]))
