@@ -20,9 +20,10 @@ from orchestrator.evaluators.opencompass.datasets import (
     package_of,
 )
 from orchestrator.evaluators.opencompass.diagnosis import failure, telling_lines
-from orchestrator.evaluators.opencompass.judge import JudgeRefused, find_judge
+from orchestrator.evaluators.opencompass.judge import find_judge
 from orchestrator.evaluators.opencompass.missing import places
 from orchestrator.evaluators.opencompass.notes import notes_of
+from orchestrator.evaluators.opencompass.options import refused_options
 from orchestrator.evaluators.opencompass.progress import read_progress
 from orchestrator.evaluators.opencompass.reading import Broken, DatasetFiles, read_run, run_of
 from orchestrator.evaluators.opencompass.scoring import result_of, samples_of
@@ -65,7 +66,8 @@ class OpenCompassEvaluator(Evaluator):
                 find_datasets(name, base, package, spec.limit)
             except DatasetRefused as reason:
                 refused.append(Refusal(field, reason.message))
-        return [*refused, *_refused_options(spec, base, environment, datasets=not refused)]
+        found = [] if refused else _found(spec, base, environment)
+        return [*refused, *refused_options(spec.opencompass or OpenCompassSpec(), base, package, found)]
 
     def missing_data(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:
         """Each place where data has to be, with the commands that put it there."""
@@ -145,35 +147,6 @@ def _found(spec: EvaluateSpec, base: Path, environment: Environment | None) -> l
         for index, name in enumerate(spec.datasets)
         for config in find_datasets(name, base, package, spec.limit)
     ]
-
-
-def _refused_options(
-    spec: EvaluateSpec, base: Path, environment: Environment | None, *, datasets: bool
-) -> list[Refusal]:
-    """What of `opencompass` cannot be done; `datasets` says whether they were all found."""
-    options = spec.opencompass or OpenCompassSpec()
-    refused = []
-    try:
-        if options.summarizer:
-            find_summarizer(options.summarizer, base, package_of(environment) if environment else None)
-    except DatasetRefused as reason:
-        refused.append(Refusal("opencompass.summarizer", reason.message))
-    try:
-        if options.judge:
-            find_judge(options.judge)
-    except JudgeRefused as reason:
-        refused.append(Refusal("opencompass.judge", reason.message))
-    found = _found(spec, base, environment) if datasets else []
-    judged = [config.name for _, config in found if "judge" in config.needs]
-    guarded = [(field, config.name) for field, config in found if "sandbox" in config.needs]
-    for field, name in guarded if judged else []:
-        message = f"`{name}` runs programs without a network, over which `{judged[0]}` asks its judge"
-        refused.append(Refusal(field, f"{message}: name them in two entries of `evaluate`"))
-    if judged and not options.judge:
-        example = "opencompass: {judge: {server: http://host:port, model: NAME}}"
-        message = f"is needed: `{judged[0]}` is scored by a judge model; name one, e.g. `{example}`"
-        refused.append(Refusal("opencompass.judge", message))
-    return refused
 
 
 def _with_key(judge: JudgeSpec | None) -> tuple[str, ...]:

@@ -99,8 +99,8 @@ def write_cache(cache: Path, port: int = 9) -> None:
 
 
 def judgements() -> list[str]:
-    """What the judge says of the twelve answers; of the sixth nothing that can be read."""
-    return ["hm" if n == 5 else "B" if n % 3 == 0 else "A" for n in range(12)]
+    """What the judge says of the twelve answers; of some nothing that can be read."""
+    return ["hm" if n in (4, 5, 7, 8) else "B" if n % 3 == 0 else "A" for n in range(12)]
 
 
 def _flags() -> list[dict[str, str]]:

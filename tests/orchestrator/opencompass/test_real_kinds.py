@@ -182,8 +182,10 @@ def test_a_judge_says_what_is_right_and_what_it_does_not_say_is_not_counted(foun
     verdicts = dict(enumerate(judgements()))
     for sample in own:
         if sample.failed is None:
-            assert sample.correct == (verdicts[sample.index] == "A"), sample
-    assert [sample.index for sample in own if sample.failed == "not_judged"] == [5]
+            assert {True: "A", False: "B"}[sample.correct is True] == verdicts[sample.index], sample
+    silent = [sample for sample in own if sample.failed == "not_judged"]
+    assert silent
+    assert {verdicts[sample.index] for sample in silent} == {"hm"}
     judged = [sample for sample in own if sample.failed is None]
     share = 100 * sum(sample.correct is True for sample in judged) / len(judged)
     assert result(found, "aime2024").score == pytest.approx(share)
@@ -199,7 +201,8 @@ def test_a_group_with_failed_samples_gets_no_number(found: Evaluation) -> None:
 
 def test_all_answers_are_there_before_anything_is_scored(kinds: Run) -> None:
     answered = [file.stat().st_mtime_ns for file in kinds.folder.glob("out/*/predictions/*/*.json")]
-    scores = [file.stat().st_mtime_ns for file in kinds.folder.glob("out/*/results/*/*.json")]
+    results = kinds.folder.glob("out/*/results/*/*.json")
+    scores = [file.stat().st_mtime_ns for file in results if "_replica" not in file.stem]
     assert len(answered) == len(scores) == 8
     assert max(answered) < min(scores)
 

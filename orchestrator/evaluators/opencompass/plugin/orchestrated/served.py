@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np  # type: ignore[import-not-found]
+import numpy as np
 from opencompass.models import OpenAISDK
 from opencompass.models.base import LMTemplateParser
 from opencompass.registry import ICL_INFERENCERS
