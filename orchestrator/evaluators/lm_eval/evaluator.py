@@ -16,7 +16,7 @@ from orchestrator.evaluators.lm_eval.diagnosis import failure
 from orchestrator.evaluators.lm_eval.missing import cache_folder, missing_data
 from orchestrator.evaluators.lm_eval.reading import GroupFiles, TaskFiles, read_run
 from orchestrator.evaluators.lm_eval.scoring import group_result, scored
-from orchestrator.evaluators.lm_eval.tasks import Asked, TaskRefused, catalogue, find, include_path_of
+from orchestrator.evaluators.lm_eval.tasks import Asked, TaskRefused, catalogue, find, include_path_of, paths_named
 from orchestrator.results import Evaluation
 from orchestrator.spec.models import EvaluateSpec
 
@@ -76,9 +76,7 @@ class LmEvalEvaluator(Evaluator):
 
     def paths_read(self, spec: EvaluateSpec, base: Path) -> list[Path]:
         """Task files of the user's own, which may name Python files beside them, and the folder of more."""
-        files = [(base / Path(entry).expanduser()) for entry in spec.datasets if entry.endswith((".yaml", ".yml"))]
-        include = include_path_of(spec, base)
-        return [*files, *([include] if include else [])]
+        return paths_named(spec, base)
 
     def prepare(
         self, spec: EvaluateSpec, base: Path, environment: Environment, target: Target, folder: Path

@@ -95,10 +95,17 @@ def include_path_of(spec: EvaluateSpec, base: Path) -> Path | None:
     if spec.lm_eval is None or spec.lm_eval.include_path is None:
         return None
     written = Path(spec.lm_eval.include_path).expanduser()
-    folder = next((place for place in (base / written, Path.cwd() / written) if place.is_dir()), None)
-    if folder is None:
-        raise TaskRefused(f"{base / written} is not a folder")
-    return folder.resolve()
+    folder = _placed(written, base)
+    if not folder.is_dir():
+        raise TaskRefused(f"{folder} is not a folder")
+    return folder
+
+
+def paths_named(spec: EvaluateSpec, base: Path) -> list[Path]:
+    """Task files and the folder of them that `spec` names by path, absolute, whether they exist or not."""
+    files = [entry for entry in spec.datasets if entry.endswith((".yaml", ".yml"))]
+    include = spec.lm_eval.include_path if spec.lm_eval else None
+    return [_placed(Path(one).expanduser(), base) for one in (*files, *([include] if include else []))]
 
 
 def find(entry: str, base: Path, known: Catalogue) -> list[Asked]:
@@ -158,11 +165,16 @@ def _lookup(name: str, known: Catalogue) -> Any:
 
 
 def _located(entry: str, base: Path) -> Path:
-    written = Path(entry).expanduser()
-    for candidate in (base / written, Path.cwd() / written):
-        if candidate.is_file():
-            return candidate.resolve()
-    raise TaskRefused(f"no file {base / written}")
+    file = _placed(Path(entry).expanduser(), base)
+    if not file.is_file():
+        raise TaskRefused(f"no file {file}")
+    return file
+
+
+def _placed(written: Path, base: Path) -> Path:
+    """Where a path leads: from the spec's folder, else from the current one, if it is there."""
+    places = (base / written, Path.cwd() / written)
+    return next((place for place in places if place.exists()), places[0]).resolve()
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def test_names_under_the_include_path_win(environment: Environment, tmp_path: Pa
     assert EVALUATOR.refusals(asked, tmp_path, environment) == []
     assert EVALUATOR.scored_by_likelihood(asked, tmp_path, environment) == ["datasets.0"]
     assert EVALUATOR.paths_read(asked, tmp_path) == [own]
+    assert EVALUATOR.paths_read(spec("sums", "no/such.yaml"), tmp_path) == [tmp_path / "no/such.yaml"]
     assert "lm_eval.include_path" in refused(environment, "sums", base=tmp_path, lm_eval={"include_path": "none"})
 
 
