@@ -12,18 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, TimeoutError
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, TimeoutError
 
-from orchestrator.errors import ServiceRunning, StoreError
-from orchestrator.job_folder import own
+from orchestrator.errors import StoreError
+from orchestrator.store import connections
 
 T = TypeVar("T")
 _OWNER = 0x73746F7265  # PostgreSQL advisory lock of the process that serves the store; one per database
 _MIGRATION = _OWNER + 1
 _ASKED = (IntegrityError, DataError, ProgrammingError)  # what was asked is at fault, not who answers
 _GROUP = 64  # changes that share a transaction at most: the first must not wait long for the last
-_BUSY = 15.0  # seconds that a write waits for one of another process
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,14 +37,14 @@ class Database:
     """Connections of one URL. On PostgreSQL the owner's lock hangs on the one connection that writes."""
 
     def __init__(self, url: str, *, exclusive: bool) -> None:
-        self._url = _parsed(url)
+        self._url = connections.parsed(url)
         self._turn = threading.Lock()
         self._wishes: deque[_Wish] = deque()
         self._exclusive = exclusive
         self._lock: int | None = None
         if self.sqlite:
-            self._lock = _prepare(Path(self._url.database or ""), exclusive)
-        make = _sqlite if self.sqlite else _postgresql
+            self._lock = connections.prepare(Path(self._url.database or ""), exclusive)
+        make = connections.sqlite if self.sqlite else connections.postgresql
         self._writer = make(self._url, writer=True)
         self._reader = make(self._url, writer=False)
 
@@ -135,7 +134,7 @@ class Database:
             return
         with connection.begin():
             if not connection.scalar(select(func.pg_try_advisory_lock(_OWNER))):
-                raise _running(self.name)
+                raise connections.running(self.name)
         connection.info["owner"] = True
 
     @contextmanager
@@ -173,69 +172,3 @@ def _tried(connection: Connection, wish: _Wish) -> tuple[Any, Exception | None]:
         if isinstance(error, DBAPIError) and not isinstance(error, _ASKED):
             raise  # the database's trouble, not this wish's: it is everybody's
         return None, error
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError(f"not the URL of a store: {url!r}", hint=_FORMS) from error
-    match parsed.drivername:
-        case "sqlite" if parsed.database and parsed.database != ":memory:":
-            return parsed
-        case "postgresql" | "postgres" | "postgresql+psycopg":
-            return parsed.set(drivername="postgresql+psycopg")
-    raise StoreError(f"a store cannot be {parsed.render_as_string(hide_password=True)!r}", hint=_FORMS)
-
-
-_FORMS = "sqlite:////path/to/store.db or postgresql://user:password@host/database"
-
-
-def _prepare(path: Path, exclusive: bool) -> int | None:
-    """Make the file readable for its owner alone, and own it; SQLite gives its companions the same mode."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if not exclusive:
-        return None
-    try:
-        return own(path.with_name(f"{path.name}.lock"))
-    except BlockingIOError as error:
-        raise _running(str(path)) from error
-
-
-def _running(name: str) -> ServiceRunning:
-    hint = "stop it first, or give this one a store of its own"
-    return ServiceRunning(f"another process serves the store {name}", hint=hint)
-
-
-def _sqlite(url: URL, *, writer: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _BUSY}, **_pool(writer))
-    event.listen(engine, "connect", _tune)
-    event.listen(engine, "begin", _begin("BEGIN IMMEDIATE" if writer else "BEGIN"))
-    return engine
-
-
-def _postgresql(url: URL, *, writer: bool) -> Engine:
-    level = {} if writer else {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
-    try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10}, **level, **_pool(writer))
-    except ModuleNotFoundError as error:
-        hint = "install the extra `postgres` beside the orchestrator: pip install 'psycopg[binary]'"
-        raise StoreError("a store in PostgreSQL needs the driver psycopg", hint=hint) from error
-
-
-def _pool(writer: bool) -> dict[str, int]:
-    return {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 8, "max_overflow": 24}
-
-
-def _tune(driver: Any, _record: Any) -> None:
-    driver.isolation_level = None  # the driver begins no transaction of its own: `_begin` does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(_BUSY * 1000)}"):
-        driver.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin(statement: str) -> Callable[[Connection], None]:
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    return begin
