@@ -18,6 +18,8 @@ from orchestrator.settings import Settings
 
 REFILL = 0.5
 """Seconds without a submission after which the next spare process is started: a burst is not slowed by it."""
+REAP = 1.0
+"""Seconds between two looks at which children ended."""
 ATTEMPT = "orchestrator.attempt"
 
 
@@ -34,6 +36,9 @@ class LocalExecutor(Executor):
         """As `Executor.open`."""
         tasks = settings.root / "executor"
         tasks.mkdir(parents=True, exist_ok=True)
+        for record in tasks.iterdir():
+            if not is_owned(Path(record.read_text()) / "owner.lock"):
+                record.unlink()
         executor = cls(tasks)
         executor._refill()
         return executor
@@ -43,11 +48,15 @@ class LocalExecutor(Executor):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._spare: subprocess.Popen[bytes] | None = None
         self._refilling: asyncio.TimerHandle | None = None
+        self._reaping: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
         """As `Executor.close`; the spare process ends."""
-        if self._refilling:
-            self._refilling.cancel()
+        for timer in (self._refilling, self._reaping):
+            if timer:
+                timer.cancel()
+        for child in self._children.values():
+            child.returncode = child.poll() or 0  # it is meant to outlive us: nobody will wait for it
         if spare := self._spare:
             self._spare = None
             if spare.stdin:
@@ -65,17 +74,14 @@ class LocalExecutor(Executor):
             self._record(task).unlink(missing_ok=True)
             raise ExecutorRefused(f"{task.key} cannot be started: {error}") from error
         self._refill_after_the_burst()
+        self._reap_later()
 
     async def status(self, task: Task) -> Status:
         """As `Executor.status`."""
-        child = self._children.get(task.key)
-        if is_owned(task.folder / "owner.lock") and self._record(task).exists():
+        if is_owned(task.folder / "owner.lock"):
             return Status.RUNNING
-        if child and child.poll() is None:
-            return Status.PENDING
-        self._children.pop(task.key, None)
-        self._record(task).unlink(missing_ok=True)
-        return Status.GONE
+        child = self._children.get(task.key)
+        return Status.PENDING if child and child.poll() is None else Status.GONE
 
     async def cancel(self, task: Task) -> None:
         """As `Executor.cancel`."""
@@ -127,6 +133,18 @@ class LocalExecutor(Executor):
             spare.wait()
             return None
         return spare
+
+    def _reap_later(self) -> None:
+        if self._reaping is None and self._children:
+            self._reaping = asyncio.get_running_loop().call_later(REAP, self._reap)
+
+    def _reap(self) -> None:
+        """Forget the children that ended: one that nobody waits for stays a zombie."""
+        self._reaping = None
+        for key in [key for key, child in self._children.items() if child.poll() is not None]:
+            del self._children[key]
+            (self._tasks / key).unlink(missing_ok=True)
+        self._reap_later()
 
     def _refill_after_the_burst(self) -> None:
         if self._refilling:

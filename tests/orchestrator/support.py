@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launchers import locks, marker
+from launchers.environments import Environments
+from orchestrator.evaluators.registry import get_evaluator
 
 PLUGIN = Path(__file__).parent / "plugin"
 ROWS = Path(__file__).parents[2] / "eval_configs" / "data" / "demo_arithmetic" / "test.jsonl"
@@ -72,6 +74,16 @@ class Cli:
         marks = [f"{owner.name}/" if owner.parent.name == "jobs" else _mark(owner) for owner in owners]
         processes = [process.cmdline for mark in marks for process in marker.find(mark)]
         return [*processes, *(str(lock) for lock in self.home.glob("leases/*/*.lock") if _is_held(lock))]
+
+
+def install_straight(root: Path) -> Path:
+    """`root` as a folder of environments with that of the evaluator `straight`, really installed."""
+    if str(PLUGIN) not in sys.path:
+        sys.path.append(str(PLUGIN))
+    recipe = get_evaluator("straight").recipe
+    assert recipe
+    Environments(root).install(recipe, report=lambda line: None, log=root / "install.log")
+    return root
 
 
 def _mark(deployment: Path) -> str:
