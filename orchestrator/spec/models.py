@@ -84,7 +84,7 @@ class JobSpec(BaseModel):
     """What to run on the server, one after the other; the server is started once for all of them."""
     keep_alive: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the server is kept warm for the next job with the same `serve`. Needs the service."""
-    priority: int = 0
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
     """Higher runs first. Needs the service."""
     timeout: Seconds | None = None
     """Seconds for the whole job. Default: no limit."""
