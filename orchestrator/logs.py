@@ -27,7 +27,8 @@ def configure_logging(form: Format = "auto", stream: TextIO = sys.stderr) -> Non
         structlog.processors.StackInfoRenderer(),
     ]
     rendered: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Plain tracebacks: those with every variable would show what no log may hold, and take seconds.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

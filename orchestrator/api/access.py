@@ -81,6 +81,7 @@ class Doorman:
         if path in OPEN:
             return Caller(None, Role.READ)
         caller = await self._identify(scope, headers)
+        scope["state"]["caller"] = caller  # known from here on, also when it may not do what it wants
         caller.require(Role.READ if scope["method"] in _READING else Role.SUBMIT)
         return caller
 

@@ -16,7 +16,7 @@ from orchestrator.comparing.model import Comparison, VariantResult
 from orchestrator.comparing.plan import PlannedJob, plan_of
 from orchestrator.comparing.running import compared, conduct
 from orchestrator.comparing.spec import ComparisonSpec
-from orchestrator.errors import NotFound, OrchestratorError, PreconditionFailed
+from orchestrator.errors import NotFound, NotReady, OrchestratorError, PreconditionFailed
 from orchestrator.record import JobRecord
 from orchestrator.service.core import Service
 from orchestrator.store.rows import ComparisonRow, Idempotency, Json
@@ -52,6 +52,8 @@ class Comparisons:
 
     async def run(self) -> None:
         """Conduct those that an earlier service left, and every new one. Their jobs run on when this is cancelled."""
+        while not self._service.ready:  # noqa: ASYNC110 - it tells in no other way, and is soon
+            await asyncio.sleep(0.05)
         for row in await asyncio.to_thread(self._unfinished):
             self._fresh.put_nowait(row)
         async with asyncio.TaskGroup() as group:
@@ -97,6 +99,8 @@ class Comparisons:
             plan = await asyncio.to_thread(folder.plan)
             found = await conduct(plan, folder, _Jobs(self._service, row))
             state, result = found.state, found.model_dump(mode="json")
+        except NotReady:
+            return  # the service stops: the next one goes on with it
         except OrchestratorError as error:  # a job that was deleted, a spec that the policy refuses by now
             log.error("the comparison cannot go on", error=error.message)
             state, result = "incomplete", None

@@ -95,12 +95,12 @@ class Gate:
         return LARGEST_REPORT if REPORTS.fullmatch(scope["path"]) else self._max_body
 
     def _too_large(self, scope: Scope) -> HttpError:
-        told = f"the body is larger than {self._largest(scope)} bytes"
-        return HttpError(413, "payload_too_large", told, headers={"Connection": "close"})
+        # The connection stays open: what still comes is thrown away, and the client gets to read why.
+        return HttpError(413, "payload_too_large", f"the body is larger than {self._largest(scope)} bytes")
 
     def _note(self, scope: Scope, passage: Passage) -> None:
-        route = getattr(scope.get("route"), "path", "(none)")
-        self._observe(scope["method"], route, passage.status, time.perf_counter() - passage.began)
+        route = getattr(scope.get("route"), "path", None)
+        self._observe(scope["method"], route or "(none)", passage.status, time.perf_counter() - passage.began)
         state = scope["state"]
         reported = REPORTS.fullmatch(scope["path"]) is not None
         if reported or (scope["method"] in _SAFE and passage.status not in (401, 403)):
@@ -110,7 +110,7 @@ class Gate:
             AuditEntry(
                 time=time.time(),
                 token=caller.name if caller else None,
-                action=f"{scope['method']} {route}",
+                action=f"{scope['method']} {route or scope['path']}",
                 target=passage.location or scope["path"],
                 outcome="done" if passage.status < 400 else state.get("problem", f"http_{passage.status}"),
                 detail={"status": passage.status, "from": scope["client"][0] if scope["client"] else None},

@@ -64,14 +64,9 @@ def if_match_header() -> dict[str, Any]:
 
 
 def install_schema(app: FastAPI) -> None:
-    """Have `app` serve its schema, with the models of the bodies that we read ourselves."""
-
-    def schema() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _schema(app)
-        return app.openapi_schema
-
-    app.openapi = schema  # type: ignore[method-assign]
+    """Have `app` serve its schema, with the models of the bodies that we read ourselves; made now, once."""
+    made = _schema(app)
+    app.openapi = lambda: made  # type: ignore[method-assign]
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from clients.errors import ClientError
 from launchers import errors as launching
@@ -113,6 +114,7 @@ def register_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -139,6 +141,11 @@ async def _http(request: Request, error: Exception) -> Response:
         told = f"{request.method} {request.url.path} is not among its methods: {allowed}"
         return _respond(405, "method_not_allowed", told, "", (), {"Allow": allowed})
     return _respond(error.status_code, "bad_request", str(error.detail), "", (), dict(error.headers or {}))
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """Nobody reads it."""
+    return _respond(408, "request_timeout", "the client left before its request was whole", "", (), {})
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -136,10 +136,11 @@ def _protocol(timeout: float, *, ask_peer: bool) -> type[HttpToolsProtocol]:
 
         def _too_slow(self) -> None:
             self._deadline = None
-            if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-                self._refuse(408, "request_timeout", f"the request did not arrive within {timeout:g} s")
-            else:
+            answered = self._head < 0 and self.cycle.response_started
+            if answered:
                 self.transport.close()
+            else:
+                self._refuse(408, "request_timeout", f"the request did not arrive within {timeout:g} s")
 
         def _refuse(self, status: int, code: str, detail: str) -> None:
             if not self.transport.is_closing():

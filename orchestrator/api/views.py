@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.comparing.model import Comparison
 from orchestrator.record import JobRecord, Progress, State
@@ -24,21 +24,15 @@ class View(BaseModel):
 class Job(JobRecord):
     """One job with all that is known about it."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    version: int
-    """Grows with each change; the `ETag` is it in quotes."""
+    # Described here, not by docstrings: those of every dataclass within would be parsed at each start.
+    version: int = Field(description="Grows with each change; the `ETag` is it in quotes.")
     engine: str
     priority: int
-    started_at: str | None = None
-    """When it first left the queue."""
-    submitted_by: str | None = None
-    """Name of the token; null: the local user."""
+    started_at: str | None = Field(None, description="When it first left the queue.")
+    submitted_by: str | None = Field(None, description="Name of the token; null: the local user.")
     cancel_requested: bool = False
-    deployment: str | None = None
-    """The deployment that serves it; null when it serves itself."""
-    waiting: str | None = None
-    """Why a queued job still waits, where that is known."""
+    deployment: str | None = Field(None, description="The deployment that serves it; null when it serves itself.")
+    waiting: str | None = Field(None, description="Why a queued job still waits, where that is known.")
 
 
 class ShortFailure(View):
@@ -158,12 +152,8 @@ class DeploymentPage(View):
 class ComparisonView(Comparison):
     """A comparison with its jobs."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    jobs: dict[str, str]
-    """Variant -> id of its job, as far as they were submitted."""
-    created_by: str | None = None
-    """Name of the token; null: the local user."""
+    jobs: dict[str, str] = Field(description="Variant -> id of its job, as far as they were submitted.")
+    created_by: str | None = Field(None, description="Name of the token; null: the local user.")
 
 
 class ComparisonPage(Page):

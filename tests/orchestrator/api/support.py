@@ -7,10 +7,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -19,6 +20,8 @@ from orchestrator.api.server import http_server
 from orchestrator.policy import Policy
 from orchestrator.service.core import Service
 from orchestrator.settings import ServiceSettings, Settings
+from orchestrator.store.rows import Role
+from orchestrator.store.store import Store
 from tests.orchestrator.support import FAKE, PLUGIN, ROWS
 
 T = TypeVar("T")
@@ -56,38 +59,62 @@ class Running:
 
     def token(self, name: str, role: str, **limits: int) -> dict[str, str]:
         """Headers of a caller with a new token."""
-        _, secret = self.service.store.tokens.add(name, role, **limits)
+        _, secret = self.service.store.tokens.add(name, Role(role), **limits)
         return {"Authorization": f"Bearer {secret}"}
 
 
 @contextlib.asynccontextmanager
 async def running(
-    home: Path, *, jobs_run: bool = True, policy: Policy | None = None, **service_settings: Any
+    home: Path, *, gpus: int = 0, policy: Policy | None = None, **service_settings: Any
 ) -> AsyncIterator[Running]:
-    """A service with a home of its own; without `jobs_run` everything stays queued."""
-    service_settings = {"port": 0, **service_settings}
+    """A service with a home of its own, on a machine with so many declared GPUs."""
     settings = Settings(
-        home=home, gpus=0, service=ServiceSettings(**service_settings), policy=policy or Policy()
+        home=home, gpus=gpus, service=ServiceSettings(**{"port": 0, **service_settings}), policy=policy or Policy()
     )
     service = Service.open(settings)
     try:
-        with variables(ORCHESTRATOR_HOME=str(home), ORCHESTRATOR_GPUS="0", PYTHONPATH=str(PLUGIN)):
+        with variables(ORCHESTRATOR_HOME=str(home), ORCHESTRATOR_GPUS=str(gpus), PYTHONPATH=str(PLUGIN)):
             app = create_app(service, settings)
-            async with http_server(app, settings) as url, _at_work(service, url, jobs_run):
-                async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-                    yield Running(service, settings, url, client)
+            async with (
+                http_server(app, settings) as url,
+                service.running(url),
+                httpx.AsyncClient(base_url=url, timeout=30) as client,
+            ):
+                yield Running(service, settings, url, client)
     finally:
         service.close()
 
 
 @contextlib.asynccontextmanager
-async def _at_work(service: Service, url: str, jobs_run: bool) -> AsyncIterator[None]:
-    async with service.running(url):
+async def exposed_to_the_network(home: Path, **settings: Any) -> AsyncIterator[Running]:
+    """A service at every address of this machine, with a client that has no token."""
+    store = Store.open(Settings(home=home).store_url)
+    store.tokens.add("first", Role.ADMIN)
+    store.close()
+    async with running(home, host="0.0.0.0", **settings) as service:
+        url = service.url.replace("0.0.0.0", "127.0.0.1")
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            yield replace(service, url=url, client=client)
+
+
+@contextlib.asynccontextmanager
+async def blocked(service: Running) -> AsyncIterator[None]:
+    """While it lasts a job that loads for ever holds the GPU."""
+    blocker = await service.submit(job_spec("--load-time", "3600", name="blocker"))
+
+    async def placed() -> bool:
+        return service.service.store.job(blocker["id"]).attempt_open  # type: ignore[union-attr]
+
+    await wait_for(placed, "start of the blocker")
+    try:
         yield
+    finally:
+        await service.service.cancel(blocker["id"])
+        await service.over(blocker["id"])
 
 
 @contextlib.contextmanager
-def variables(**changes: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def variables(**changes: str) -> Iterator[None]:
     """Environment variables of this process, which the runners inherit."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
@@ -111,11 +138,6 @@ def job_spec(*engine: str, limit: int = 5, **changes: Any) -> dict[str, Any]:
     }
 
 
-def waiting_spec(**changes: Any) -> dict[str, Any]:
-    """A job that no machine without GPUs can place: it stays in the queue."""
-    return job_spec(**changes)
-
-
 async def wait_for(condition: Callable[[], Awaitable[T | None]], what: str, timeout: float = 60) -> T:
     """The first true value of `condition`, asked until `timeout`."""
     deadline = time.monotonic() + timeout
@@ -133,3 +155,17 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert (told["status"], told["code"]) == (status, code)
     assert set(told) == {"type", "title", "status", "detail", "code", "hint", "errors"}
     return told
+
+
+async def raw(service: Running, *parts: bytes) -> tuple[int, dict[str, Any]]:
+    """Status and body of what comes back for these bytes, up to the end of the connection."""
+    place = urlsplit(service.url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
