@@ -77,7 +77,9 @@ class ReplicaLife:
     @classmethod
     def external(cls, household: Household, host: str, port: int) -> ReplicaLife:
         """The life of a server that is not ours."""
-        replica = Replica("external", host, port, model=household.spec.model or household.spec.served_name)
+        spec = household.spec  # with a name of its own, `model` is only where the tokenizer lies
+        name = spec.served_model_name or spec.model or spec.served_name
+        replica = Replica("external", host, port, model=name)
         household.pool.add(replica)
         return cls(household, replica, None)
 
