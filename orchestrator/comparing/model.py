@@ -83,7 +83,7 @@ class Speed(BaseModel):
     model_config = _PLAIN
 
     inference: float | None = None
-    """From the first request that an engine was given to the last answer, both at the gateway."""
+    """In which an engine had at least one request, as the gateway saw it: no start, no pauses of evaluators."""
     total: float = 0.0
     """All phases of the job: start, probe, evaluation, scoring, teardown."""
     answers: int = 0

@@ -23,8 +23,8 @@ HEAD = (
 )
 METHODS = """\
 Differences are points, variant less baseline, over the samples that both answered to the same prompt. Interval: Tango's
-score interval. p: exact McNemar, two-sided, corrected for all tests of this table (Holm). Inference: from the first
-request that an engine was given to the last answer, at the gateway; speed-up: the baseline's by the variant's."""
+score interval. p: exact McNemar, two-sided, corrected for all tests of this table (Holm). Inference: seconds in
+which an engine had at least one request, as the gateway saw it; speed-up: the baseline's by the variant's."""
 METHODS_OF_VALUES = """\
 Metrics that are no share of right answers: paired bootstrap interval, p by random flips of signs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -21,22 +22,38 @@ class Run:
     """Of the variant."""
     record: JobRecord
     samples: tuple[Sample, ...]
-    served_from: float | None
-    """Unix time of the first request that an engine was given; None when there was none."""
+    busy: float | None
+    """Seconds in which an engine had at least one request; None when it had none, or nobody wrote them down."""
 
 
 def read_run(name: str, folder: Path) -> Run:
     """The job in `folder`. Raises: OrchestratorError when another version wrote it."""
     job = JobFolder(folder)
-    return Run(name, job.read(), tuple(_samples(folder / "samples.jsonl")), _served_from(job.requests))
+    return Run(name, job.read(), tuple(_samples(folder / "samples.jsonl")), busy_seconds(job.requests))
+
+
+def busy_seconds(requests: Path) -> float | None:
+    """Of the file of requests: the time in which at least one was at an engine.
+
+    Waiting for a replica, at the start for the engine itself, is none of it; nor are the pauses of evaluators.
+    """
+    if not requests.is_file():
+        return None
+    with requests.open("rb") as lines:
+        rows = (orjson.loads(line) for line in lines)
+        spans = sorted((row["time"] + row["queue_wait"], row["time"] + row["total"]) for row in rows if _asked(row))
+    busy, until = 0.0, 0.0
+    for begin, end in spans:
+        busy += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return busy if spans else None
 
 
 def speed_of(run: Run, mode: Mode) -> Speed:
     """Its times, without any speed-up yet."""
     gateway = run.record.gateway
-    first, last = run.served_from or gateway.get("first_answer"), gateway.get("last_answer")
     return Speed(
-        inference=round(last - first, 3) if first and last and last > first else None,
+        inference=round(run.busy, 3) if run.busy else None,
         total=round(sum(run.record.times.values()), 3),
         answers=gateway.get("answered", 0),
         replayed=gateway.get("replayed", 0),
@@ -76,10 +93,6 @@ def _samples(path: Path) -> list[Sample]:
         return [Sample.model_validate_json(line) for line in lines]
 
 
-def _served_from(requests: Path) -> float | None:
-    """Waiting for a replica, at the start for the engine itself, is none of the inference."""
-    if not requests.is_file():
-        return None
-    with requests.open("rb") as lines:
-        rows = (orjson.loads(line) for line in lines)
-        return min((row["time"] + row["queue_wait"] for row in rows if not row["replayed"]), default=None)
+def _asked(row: dict[str, Any]) -> bool:
+    """Whether an engine was asked at all."""
+    return not row["replayed"] and row["attempts"] > 0

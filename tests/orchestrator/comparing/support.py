@@ -51,7 +51,7 @@ def run(
     results: Sequence[DatasetResult] | None = None,
     *,
     state: State = State.SUCCEEDED,
-    served_from: float | None = None,
+    busy: float | None = None,
     **record: Any,
 ) -> Run:
     """A job that is over, as `read_run` gives it."""
@@ -64,7 +64,7 @@ def run(
         "results": list(results) if results is not None else [result(samples)],
         "folder": str(Path("jobs") / name),
     }
-    return Run(name, JobRecord(**{**fields, **record}), tuple(samples), served_from)
+    return Run(name, JobRecord(**{**fields, **record}), tuple(samples), busy)
 
 
 def verdicts(*flags: bool) -> list[Sample]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,7 +14,7 @@ from orchestrator.comparing.assessing import assess, is_complete, verdict_of
 from orchestrator.comparing.gate import Gate
 from orchestrator.comparing.model import Comparison, Difference
 from orchestrator.comparing.report import markdown
-from orchestrator.comparing.runs import Run
+from orchestrator.comparing.runs import Run, busy_seconds
 from orchestrator.record import State, now
 from orchestrator.results import Sample
 from tests.orchestrator.comparing.support import result, run, sample, verdicts
@@ -191,11 +193,24 @@ def test_a_data_set_that_only_the_baseline_has_keeps_a_variant_from_go() -> None
 
 
 def timed(name: str, seconds: float, **gateway: Any) -> Run:
-    gateway = {"answered": 2, "first_answer": 101.0, "last_answer": 100.0 + seconds, **gateway}
-    return run(name, verdicts(True, True), served_from=100.0, gateway=gateway, times={"evaluating": 2 * seconds})
+    return run(
+        name, verdicts(True), busy=seconds, gateway={"answered": 1, **gateway}, times={"evaluating": 9 * seconds}
+    )
 
 
-def test_speed_ups_are_from_the_first_request_given_to_an_engine_to_the_last_answer() -> None:
+def test_the_inference_time_is_that_in_which_an_engine_had_a_request(tmp_path: Path) -> None:
+    spans = [(0.0, 7.0, 10.0), (5.0, 3.0, 4.0), (20.0, 0.0, 2.0), (30.0, 0.0, 5.0)]  # came in, waited, took in all
+    rows = [
+        {"time": 100 + begin, "queue_wait": wait, "total": total, "replayed": begin == 30.0, "attempts": 1}
+        for begin, wait, total in spans
+    ]
+    file = tmp_path / "requests.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert busy_seconds(file) == pytest.approx(3 + 2)  # 7 to 10, 20 to 22
+    assert busy_seconds(tmp_path / "none") is None
+
+
+def test_speed_ups_are_the_baselines_inference_time_by_the_variants() -> None:
     variants, _ = assess([timed("old", 30.0), timed("new", 10.0)], "old", None, "in_turn")
     speed = variants[1].speed
     assert (speed.inference, speed.speed_up, speed.total_speed_up) == (10.0, 3.0, 3.0)
