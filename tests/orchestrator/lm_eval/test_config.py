@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.evaluators.base import Done, Target
 from orchestrator.evaluators.lm_eval.tasks import TaskRefused
@@ -100,3 +101,9 @@ def test_texts_are_not_scored_without_the_models_folder(tmp_path: Path) -> None:
 
 def test_progress_is_none_before_lm_eval_tells_any(tmp_path: Path) -> None:
     assert EVALUATOR.progress(tmp_path) == Done(0, None)
+
+
+@pytest.mark.parametrize("field", [{"num_fewshot": -1}, {"api": "text"}, {"fewshot": 3}])
+def test_unknown_and_impossible_fields_are_refused(field: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=f"lm_eval.{next(iter(field))}"):
+        spec("demo_arithmetic", lm_eval=field)

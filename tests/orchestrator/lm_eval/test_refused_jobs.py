@@ -4,8 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.orchestrator.lm_eval.support import MODEL
 from tests.orchestrator.support import Cli
 
@@ -32,9 +30,3 @@ def test_scores_of_texts_are_refused_on_an_engine_that_gives_none_with_the_reaso
 def test_what_only_lm_eval_understands_is_refused_beside_another_evaluator(cli: Cli, write_job: WriteJob) -> None:
     evaluate = [{"evaluator": "straight", "datasets": ["x"], "lm_eval": {"num_fewshot": 3}}]
     assert "is for evaluator `lm_eval`" in errors_of(cli, write_job(evaluate=evaluate))["evaluate.0.lm_eval"]
-
-
-@pytest.mark.parametrize("field", [{"num_fewshot": -1}, {"api": "text"}, {"fewshot": 3}])
-def test_unknown_and_impossible_fields_are_refused(cli: Cli, write_job: WriteJob, field: dict[str, object]) -> None:
-    evaluate = [{"evaluator": "lm_eval", "datasets": ["demo_arithmetic"], "lm_eval": field}]
-    assert any(path.startswith("evaluate.0.lm_eval.") for path in errors_of(cli, write_job(evaluate=evaluate)))
