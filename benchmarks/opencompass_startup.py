@@ -24,7 +24,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.evaluator_wall import Load, engine
+from evaluator_wall import Load, engine
+
 from launchers.environments import Environment, Environments
 from launchers.scrub import scrubbed
 from orchestrator.evaluators.base import Target

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,3 +98,35 @@ def test_the_metric_is_the_one_that_opencompass_would_show_first() -> None:
     found = result(files(["a", "b"], [True, False], metrics=metrics, repeats=2))
     assert (found.metric, found.score, found.interval) == ("accuracy", 50.0, None)
     assert "asked 2 times" in found.notes[0]
+
+
+def scored(*perplexities: float) -> dict[str, Any]:
+    labels = {
+        f"label: {key}": {"prompt": f"text {key}", "PPL": value} for key, value in zip("AB", perplexities, strict=True)
+    }
+    return {"in-context examples": "", **labels, "prediction": "A", "gold": "A"}
+
+
+def test_a_sample_with_a_text_that_was_not_scored_fails_with_the_cause_of_the_request() -> None:
+    entries = [scored(1.5, 2.0), scored(1.5, math.nan), scored(math.nan, 1.0)]
+    given = replace(files([], None), predictions=entries, unscored={"text B": MARK})
+    given = replace(given, details=[Detail("A", "A", True)] * 3, metrics={"accuracy": 100.0})
+    own = samples_of(given)
+    assert [sample.failed for sample in own] == [None, "7-0a1b2c", "no_score"]
+    assert (own[0].output, own[0].prompt) == ("A: 1.5\nB: 2", "text A")
+    assert (result(given).score, result(given).answered) == (100.0, 1)
+
+
+def test_a_mean_perplexity_leaves_failed_texts_out() -> None:
+    entries = [{"origin_prompt": text, "ppl": value} for text, value in (("a", 2.0), ("b", math.nan), ("c", 4.0))]
+    given = replace(files([], None, metrics={"average_ppl": math.nan}), predictions=entries, unscored={"b": MARK})
+    found = result(given)
+    assert (found.metric, found.score, found.interval, found.failed) == ("average_ppl", 3.0, None, 1)
+
+
+def test_an_answer_that_its_judge_said_nothing_about_is_not_counted() -> None:
+    given = files(["a", "b", "c"], [True, False, False])
+    given = replace(given, details=[*given.details[:2], replace(given.details[2], unjudged=True)])
+    found = result(given)
+    assert [sample.failed for sample in samples_of(given)] == [None, None, "not_judged"]
+    assert (found.score, found.failed) == (50.0, 1)
