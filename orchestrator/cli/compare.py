@@ -87,7 +87,7 @@ def summary(comparison: Comparison, folder: Path) -> Group:
     title = Text.assemble(f"\n{comparison.name}: ", (outcome, STYLES.get(outcome, "bold")))
     table = Table(box=box.SIMPLE_HEAVY)
     for index, column in enumerate(HEAD):
-        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index not in (0, 1))
+        table.add_column(column, justify="left" if index < 2 else "right")
     for row in rows(comparison):
         table.add_row(*(Text(cell) for cell in row[:-1]), Text(row[-1], style=STYLES.get(row[-1], "")))
     told = [Text(f"- {line}") for line in [*reasons(comparison), *notes(comparison)]]

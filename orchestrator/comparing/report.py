@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from clients.fidelity.report import ORDER
 from orchestrator.comparing.differences import LEVEL
-from orchestrator.comparing.model import Comparison, Difference, Flip, VariantResult
+from orchestrator.comparing.model import Comparison, Difference, Flip, Speed, VariantResult
 from orchestrator.report import score_cell
 from orchestrator.results import DatasetResult
 
@@ -18,13 +18,14 @@ SHOWN_CHARACTERS = 1200
 SHOWN_FACT = 200
 """Characters of a finding; the jobs' reports have all."""
 HEAD = (
-    *("variant", "data set", "score [95% interval]", "answered", "inference s", "speed-up", "total s"),
+    *("variant", "data set and metric", "score [95% interval]", "answered", "inference s", "speed-up", "total s"),
     *("difference [interval]", "p", "equal outputs", "verdict"),
 )
 METHODS = """\
 Differences are points, variant less baseline, over the samples that both answered to the same prompt. Interval: Tango's
-score interval. p: exact McNemar, two-sided, corrected for all tests of this table (Holm). Inference: seconds in
-which an engine had at least one request, as the gateway saw it; speed-up: the baseline's by the variant's."""
+score interval. p: exact McNemar, two-sided, corrected for all tests of this table (Holm). Inference: seconds in which
+an engine had at least one request, as the gateway saw it; speed-up: the baseline's by the variant's, with * where a
+note below says why it is not the engine's alone."""
 METHODS_OF_VALUES = """\
 Metrics that are no share of right answers: paired bootstrap interval, p by random flips of signs."""
 
@@ -81,12 +82,12 @@ def _rows(variant: VariantResult, comparison: Comparison) -> Iterator[tuple[str,
         yield (variant.name, *[""] * (len(HEAD) - 2), variant.verdict or variant.state)
     differences = list(variant.differences)
     speed = variant.speed
-    timed = (_seconds(speed.inference), _times(speed.speed_up), _seconds(speed.total))
+    timed = (_seconds(speed.inference), _times(speed), _seconds(speed.total))
     for index, result in enumerate(variant.results):
         row = _next_of(result, differences)
         shown = (variant.name, timed) if index == 0 else ("", ("", "", ""))
         found = (_difference(row), _p(row), _equal(row), _verdict(variant, row, comparison))
-        yield (shown[0], result.dataset, score_cell(result), _answered(result), *shown[1], *found)
+        yield (shown[0], f"{result.dataset} {result.metric}", score_cell(result), _answered(result), *shown[1], *found)
 
 
 def _next_of(result: DatasetResult, differences: list[Difference]) -> Difference | None:
@@ -106,8 +107,9 @@ def _seconds(seconds: float | None) -> str:
     return "-" if not seconds else f"{seconds:.1f}"
 
 
-def _times(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f}"
+def _times(speed: Speed) -> str:
+    """With a star where a note says why it is not the engine's."""
+    return "-" if speed.speed_up is None else f"{speed.speed_up:.2f}{'*' if speed.notes else ''}"
 
 
 def _difference(row: Difference | None) -> str:
