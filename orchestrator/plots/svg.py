@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from orchestrator.plots.chart import Chart, Series, nice_step, short
 
 WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 40, 50
+LEFT, RIGHT, TOP, BOTTOM = 70, 20, 54, 50
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
 _FONT = 'font-family="system-ui, sans-serif" fill="currentColor"'
 
@@ -58,12 +58,14 @@ def _dot(chart: Chart, one: Series, x: float, y: float, colour: str) -> str:
 
 
 def _legend(chart: Chart) -> Iterator[str]:
+    """Above the frame, so that no line runs through it."""
     if len(chart.series) < 2:
         return
+    share = (WIDTH - LEFT - RIGHT) / len(chart.series)
     for number, one in enumerate(chart.series):
-        y = TOP + 6 + 16 * number
-        yield f'<rect x="{LEFT + 8}" y="{y - 8}" width="10" height="10" fill="{COLOURS[number % len(COLOURS)]}"/>'
-        yield _text(LEFT + 24, y + 1, one.name)
+        x, y = LEFT + share * number, TOP - 12
+        yield f'<rect x="{x:.1f}" y="{y - 9}" width="10" height="10" fill="{COLOURS[number % len(COLOURS)]}"/>'
+        yield _text(x + 16, y, one.name)
 
 
 def _text(x: float, y: float, text: str, *, size: int = 11, anchor: str = "start", more: str = "") -> str:
