@@ -37,6 +37,10 @@ def _fits_free_memory(found: re.Match[str], knobs: Knobs) -> str:
     return f"{free:g} of {total:g} GiB are free: set `memory_fraction` to {share:g} or less, or stop what uses the GPU"
 
 
+def _fits_machine(found: re.Match[str], knobs: Knobs) -> str:
+    return f"{found[1]} GiB are free, {found[2]} were asked for: set `env: {{VLLM_CPU_KVCACHE_SPACE: GiB}}` to less"
+
+
 def _fits_cache(found: re.Match[str], knobs: Knobs) -> str:
     length = found["length"] or found["old"]
     return f"set `max_model_len` to {length} or less, or {knobs.cache_too_small}" if length else knobs.cache_too_small
@@ -61,6 +65,13 @@ def _cache_too_small(found: re.Match[str], knobs: Knobs) -> str:
 
 
 MEMORY = (
+    _pattern(
+        "out_of_memory",
+        r"Available memory on node \d+ \(([\d.]+)/[\d.]+ GiB\) on kv cache allocation is less than requested memory "
+        r"for kv \(([\d.]+) GiB\)",
+        "the key-value cache that was asked for does not fit into this machine's memory",
+        _fits_machine,
+    ),
     _pattern(
         "out_of_memory",
         r"Free memory on device \S* ?\(([\d.]+)/([\d.]+) GiB\) on startup is less than desired",

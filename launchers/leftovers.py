@@ -7,6 +7,7 @@ temporary folder of its own lets most of it go with the replica; an engine names
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -27,28 +28,27 @@ class Removed:
     left: tuple[str, ...] = ()
 
 
-def temporary_folder(folder: Path) -> Path | None:
-    """The temporary folder of the replica that works in `folder`; None where its sockets' paths would be too long."""
+def temporary_folder(folder: Path) -> Path:
+    """The temporary folder of the replica that works in `folder`: in there, or where its sockets' paths are short."""
     own = folder / "tmp"
-    return own if len(bytes(own)) + _LONGEST_NAME <= _SOCKET_PATH else None
+    if len(bytes(own)) + _LONGEST_NAME <= _SOCKET_PATH:
+        return own
+    return Path(tempfile.gettempdir()) / f"orchestrator-{hashlib.sha256(bytes(folder)).hexdigest()[:12]}"
 
 
 def temporary_variables(folder: Path) -> Mapping[str, str]:
-    """The variables that lead a process to its temporary folder; none where it has to share the machine's."""
-    own = temporary_folder(folder)
-    if own is None:
-        return {}
+    """The variables that lead a process to its temporary folder."""
     # Kernels compiled by torch are worth keeping: by default they lie in the temporary folder too.
     compiled = Path(tempfile.gettempdir()) / "torchinductor"
-    return {"TMPDIR": str(own), "TORCHINDUCTOR_CACHE_DIR": str(compiled)}
+    return {"TMPDIR": str(temporary_folder(folder)), "TORCHINDUCTOR_CACHE_DIR": str(compiled)}
 
 
 def remove(paths: Iterable[Path], folder: Path) -> Removed:
     """Remove `paths` and the replica's temporary folder, once nothing of the replica runs any more. Never raises."""
     own = temporary_folder(folder)
-    inside = sorted(own.iterdir()) if own and own.is_dir() else []
+    inside = sorted(own.iterdir()) if own.is_dir() else []
     outcome = {str(path): _remove(path) for path in (*sorted(paths), *inside)}
-    if own and own.is_dir() and all(outcome.values()):
+    if own.is_dir() and all(outcome.values()):
         _remove(own)
     return Removed(
         tuple(path for path, gone in outcome.items() if gone),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launchers import leftovers
+from launchers import leftovers, shared_memory, shim
 from launchers.diagnosis import diagnose
 from launchers.engine import Engine, Launch, Place
 from launchers.errors import EngineFailed, ForeignServer
@@ -57,6 +58,8 @@ class Server:
         self.removed = leftovers.Removed()
         """What was removed after the end: shared memory, sockets, temporary files."""
         self._checked = 0
+        self._shared: frozenset[Path] = frozenset()
+        """Shared memory that its processes were seen to use."""
 
     @classmethod
     async def start(
@@ -78,8 +81,7 @@ class Server:
         Raises: StartFailed when the command does not exist or may not be run.
         """
         place.folder.mkdir(parents=True, exist_ok=True)
-        if temporary := leftovers.temporary_folder(place.folder):
-            temporary.mkdir(exist_ok=True)
+        leftovers.temporary_folder(place.folder).mkdir(mode=0o700, exist_ok=True)
         for name, target in launch.links.items():
             link = place.folder / name
             link.unlink(missing_ok=True)
@@ -116,7 +118,17 @@ class Server:
         if not is_listening(self.place.port):
             return None
         pids = listeners(self.place.port)
-        return bool(pids) and any(self.tree.owns(pid) for pid in pids)
+        ours = bool(pids) and any(self.tree.owns(pid) for pid in pids)
+        if not ours and not (is_listening(self.place.port) and self._root_lives()):
+            return None  # it ended while we looked
+        if ours and not self._shared:
+            # Engines listen when they are loaded: what they share is there, and its owner can still be told.
+            self._shared = shared_memory.used_by(self.tree.pids())
+        return ours
+
+    def _root_lives(self) -> bool:
+        stat = shim.stat_of(self.tree.pid)
+        return stat is not None and stat.living
 
     def failure(self) -> EngineFailed:
         """Why the process ended, from its exit code and its log."""
@@ -124,6 +136,9 @@ class Server:
         found = diagnose(self.tail(CAUSE_LINES), self.engine.name)
         if found:
             return EngineFailed(f"{self.engine.name} {how}: {found.message}", hint=found.hint, code=found.code)
+        if self.tree.exit_code == -signal.SIGKILL:
+            hint = f"the kernel does that when memory is short (`dmesg` tells), or somebody did; the log: {self.log}"
+            return EngineFailed(f"{self.engine.name} {how}", hint=hint)
         return EngineFailed(f"{self.engine.name} {how}", hint=f"read the log: {self.log}")
 
     def tail(self, lines: int = TAIL_LINES) -> str:
@@ -132,9 +147,10 @@ class Server:
 
     async def stop(self, grace: float | None = None) -> StopReport:
         """End the whole tree, then remove what it left elsewhere; `grace` defaults to what the engine needs."""
+        self._shared |= shared_memory.used_by(self.tree.pids())
         report = await self.tree.stop(self.engine.stop_grace if grace is None else grace)
         if not report.survivors and not self.removed.paths:
-            named = self.engine.leftovers(head_of(self.log))
+            named = self.engine.leftovers(head_of(self.log)) | shared_memory.unused(self._shared)
             self.removed = leftovers.remove(named, self.place.folder)
         return report
 

@@ -253,6 +253,15 @@ EXCERPTS = [
         "did not find",
         "config.json",
     ),
+    Excerpt(
+        "vllm",
+        "ValueError: Available memory on node 0 (18.29/23.54 GiB) on kv cache allocation is less than requested memory "
+        "for kv (4000.0 GiB). Decrease --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by "
+        "other processes.",
+        "out_of_memory",
+        "does not fit into this machine's memory",
+        "18.29 GiB are free",
+    ),
 ]
 
 

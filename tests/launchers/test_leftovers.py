@@ -79,7 +79,6 @@ async def test_shared_memory_and_sockets_of_this_server_are_removed_and_told(
 ) -> None:
     await failure_of(server)
     own = temporary_folder(server.place.folder)
-    assert own is not None
     assert len(left_of(name)) == 3
     assert len(list(own.iterdir())) == 1, "the socket without our name went to the folder of its own"
     await server.stop(0.1)
@@ -96,9 +95,11 @@ def test_a_lively_log_without_a_failure_is_no_reason_to_give_up() -> None:
     assert get_engine("vllm").hopeless("ERROR anything") is None
 
 
-def test_a_folder_whose_path_is_too_long_for_sockets_gets_no_temporary_folder() -> None:
+def test_a_folder_whose_path_is_too_long_for_sockets_gets_a_short_temporary_folder_of_its_own() -> None:
     assert temporary_folder(Path("/jobs/1/engine-0")) == Path("/jobs/1/engine-0/tmp")
-    assert temporary_folder(Path("/" + "x" * 90)) is None
+    one, other = temporary_folder(Path("/" + "x" * 90)), temporary_folder(Path("/" + "y" * 90))
+    assert one != other
+    assert one.parent == other.parent == Path(tempfile.gettempdir())
 
 
 def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
