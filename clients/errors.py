@@ -9,6 +9,7 @@
     ├── EngineUnresponsive       it was ready, and now neither traffic nor a generation succeeds
     ├── NoReplica                no replica is ready and none will come
     ├── UpstreamError            one request to one replica failed below HTTP (refused, reset, cut, timed out)
+    ├── ServiceError             the service did not do what it was asked; its tree: clients/service/errors.py
     ├── TokenizerUnusable        a model's tokenizer or chat template cannot be used here
     └── JournalError             the answer journal cannot be read or written
 
