@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,7 @@ from orchestrator.job_folder import JobFolder
 from orchestrator.service.board import Active, Board
 from orchestrator.service.closing import close_lost
 from orchestrator.service.deploying import look_after
+from orchestrator.store.rows import RetentionPolicy
 
 TICK = 0.5
 """Seconds between two looks."""
@@ -20,6 +22,8 @@ BEGINNING = 60.0
 """Seconds that a process may take from its submission until it owns its folder."""
 WRITE_BEATS = 10.0
 """Seconds between two times that heartbeats are written into the store."""
+PRUNE = 600.0
+"""Seconds between two looks for jobs that are not kept any longer."""
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,7 @@ class Monitor:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._written = time.time()
+        self._pruned = 0.0
 
     async def run(self) -> NoReturn:
         """Look after everything that runs, until cancelled."""
@@ -39,6 +44,7 @@ class Monitor:
                 await look_after(board, deployed)
             await asyncio.gather(*(self._look_at(active) for active in list(board.active.values())))
             await self._write_beats()
+            await self._prune()
             await asyncio.sleep(TICK)
 
     async def _look_at(self, active: Active) -> None:
@@ -69,3 +75,15 @@ class Monitor:
             self._written = time.time()
             beats = {(job, active.attempt.number): active.heard for job, active in board.active.items()}
             await asyncio.to_thread(board.store.heartbeats, beats)
+
+    async def _prune(self) -> None:
+        """Let go what the operator does not keep."""
+        if time.monotonic() - self._pruned < PRUNE and self._pruned:
+            return
+        self._pruned = time.monotonic()
+        service = self._board.settings.service
+        age = service.retention_days * 86400.0 if service.retention_days else None
+        policy = RetentionPolicy(max_age=age, max_jobs=service.retention_jobs)
+        for head in await asyncio.to_thread(self._board.store.prune, policy):
+            await asyncio.to_thread(shutil.rmtree, head.folder, ignore_errors=True)
+            log.info("job %s: not kept any longer", head.id)

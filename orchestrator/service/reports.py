@@ -75,7 +75,8 @@ async def _heed(
     )
     new = [event for event in events if before.last_seq < event.seq < reported.next_seq]
     if record is not None:
-        await _lease_ports(board, active, record)
+        if not reported.state.terminal:
+            await _lease_ports(board, active, record)
         active.record = record
     for event in new:
         if released := event.data.get("released_gpus"):
