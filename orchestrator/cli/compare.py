@@ -10,12 +10,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvloop
 from pydantic import ValidationError
-from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
+from orchestrator.cli.compare_view import Lines, summary
 from orchestrator.cli.output import Exit, print_json, stderr, stdout
 from orchestrator.cli.tables import plan_text
 from orchestrator.comparing.folder import ComparisonFolder
@@ -24,15 +22,11 @@ from orchestrator.comparing.gathering import Wishes, gather
 from orchestrator.comparing.local import LocalJobs
 from orchestrator.comparing.model import Comparison, Mode
 from orchestrator.comparing.plan import Plan
-from orchestrator.comparing.report import HEAD, notes, reasons, rows
 from orchestrator.comparing.running import conduct, resumed
 from orchestrator.errors import BadSpec, FieldError
 from orchestrator.plan import plan_job
 from orchestrator.reaping import reap
-from orchestrator.record import Event, Progress
 from orchestrator.settings import Settings
-
-STYLES = {"GO": "green", "NO-GO": "bold red", "INCONCLUSIVE": "yellow", "lower": "red", "higher": "green"}
 
 
 def register(app: typer.Typer) -> None:
@@ -77,40 +71,8 @@ def compare(
     if as_json:
         print_json(found)
     else:
-        stdout().print(summary(found, folder.path))
+        stdout().print(summary(found, folder.path, stdout().width))
     raise SystemExit(_exit_code(found, interrupted))
-
-
-def summary(comparison: Comparison, folder: Path) -> Group:
-    """The table, the gate's reasons, what must be read with it, where things are."""
-    outcome = comparison.verdict or comparison.state
-    title = Text.assemble(f"\n{comparison.name}: ", (outcome, STYLES.get(outcome, "bold")))
-    table = Table(box=box.SIMPLE_HEAVY)
-    for index, column in enumerate(HEAD):
-        table.add_column(column, justify="left" if index < 2 else "right")
-    for row in rows(comparison):
-        table.add_row(*(Text(cell) for cell in row[:-1]), Text(row[-1], style=STYLES.get(row[-1], "")))
-    told = [Text(f"- {line}") for line in [*reasons(comparison), *notes(comparison)]]
-    return Group(title, table, *told, Text(f"report   {folder / 'comparison.md'}"))
-
-
-class _Lines:
-    """One line per step of one variant's job."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
-        self._name = name
-
-    def event(self, event: Event) -> None:
-        """Transitions, and what failed; the steps between are in the job's folder."""
-        if event.type == "state" or event.code:
-            code = f" [red]{event.code}[/]" if event.code else ""
-            first = event.message.splitlines()[0] if event.message else ""
-            phase = f"[bold cyan]{event.phase:<12}[/]{code}"
-            self._console.print(f"[dim]{event.time[11:19]}[/] {escape(self._name):<16} {phase} {escape(first[:160])}")
-
-    def progress(self, progress: Progress) -> None:
-        """Nothing: `orchestrator top` and the table tell."""
 
 
 async def _in_loop(
@@ -118,7 +80,7 @@ async def _in_loop(
 ) -> tuple[bool, Comparison]:
     """Run with Ctrl-C and SIGTERM turned into a clean end; whether it was Ctrl-C, and what was found."""
     received: list[signal.Signals] = []
-    jobs = LocalJobs(settings, lambda name: _Lines(console, name), {"comparison": folder.id})
+    jobs = LocalJobs(settings, lambda name: Lines(console, name), {"comparison": folder.id})
 
     def interrupt(number: signal.Signals) -> None:
         received.append(number)
