@@ -27,6 +27,7 @@ from orchestrator.evaluators.opencompass.options import refused_options
 from orchestrator.evaluators.opencompass.progress import read_progress
 from orchestrator.evaluators.opencompass.reading import Broken, DatasetFiles, read_run, run_of
 from orchestrator.evaluators.opencompass.scoring import result_of, samples_of
+from orchestrator.evaluators.opencompass.source import read_source
 from orchestrator.evaluators.opencompass.summarizers import find_summarizer
 from orchestrator.evaluators.opencompass.summary import groups_of
 from orchestrator.results import Evaluation
@@ -83,11 +84,14 @@ class OpenCompassEvaluator(Evaluator):
         return list(dict.fromkeys(found))
 
     def paths_read(self, spec: EvaluateSpec, base: Path) -> list[Path]:
-        """Config files and files of data that are given by their path."""
+        """Config files and files of data that are given by their path, and what the config files import.
+
+        Config files are programs: what they name beyond that cannot be told.
+        """
         summarizer = spec.opencompass.summarizer if spec.opencompass else None
         given = [*spec.datasets, *([summarizer] if summarizer else [])]
-        found = (find_own(name, base) for name in given)
-        return list(dict.fromkeys(file for file in found if file is not None))
+        own = (file for name in given if (file := find_own(name, base)) is not None)
+        return list(dict.fromkeys(read for file in own for read in _read_by(file)))
 
     def prepare(
         self, spec: EvaluateSpec, base: Path, environment: Environment, target: Target, folder: Path
@@ -147,6 +151,15 @@ def _found(spec: EvaluateSpec, base: Path, environment: Environment | None) -> l
         for index, name in enumerate(spec.datasets)
         for config in find_datasets(name, base, package, spec.limit)
     ]
+
+
+def _read_by(file: Path) -> list[Path]:
+    if file.suffix != ".py":
+        return [file]
+    try:
+        return list(read_source(file, None).trees)
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return [file]
 
 
 def _with_key(judge: JudgeSpec | None) -> tuple[str, ...]:

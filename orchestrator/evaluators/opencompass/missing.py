@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.evaluators.opencompass.classes import code_of
+from orchestrator.evaluators.opencompass.parsing import parsed
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _UNPACK = {".zip": "unzip -o", ".tar.gz": "tar xzf", ".tgz": "tar xzf", ".tar": "tar xf"}
@@ -91,7 +92,7 @@ def _hub(path: str) -> Data:
 def _tables(package: Path) -> dict[str, dict[str, Any]]:
     """The literal tables of `opencompass/utils/datasets_info.py`; empty when they cannot be read."""
     try:
-        tree = ast.parse((package / "utils" / "datasets_info.py").read_bytes())
+        tree = parsed((package / "utils" / "datasets_info.py").read_bytes())
         return {
             ast.unparse(node.targets[0]): ast.literal_eval(node.value)
             for node in tree.body

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.evaluators.opencompass.classes import code_of
+from orchestrator.evaluators.opencompass.parsing import parsed
 
 Need = Literal["scores", "judge", "sandbox"]
 """`scores`: log-probabilities of given texts; `judge`: a second model; `sandbox`: it runs what the model wrote."""
@@ -92,7 +93,7 @@ def _imports_of(kind: str, package: Path) -> frozenset[str]:
 
 
 def _imports(code: bytes, kind: str) -> Iterator[str]:
-    classes = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef) and node.name == kind)
+    classes = (node for node in parsed(code).body if isinstance(node, ast.ClassDef) and node.name == kind)
     for method in (method for node in classes for method in node.body if isinstance(method, ast.FunctionDef)):
         if method.name in ("__init__", "score"):
             for node in ast.walk(method):

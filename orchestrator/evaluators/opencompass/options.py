@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def refused_options(
             find_judge(options.judge)
     except JudgeRefused as reason:
         yield Refusal("opencompass.judge", reason.message)
+    if options.judge and (variable := options.judge.api_key_variable) and variable not in os.environ:
+        yield Refusal("opencompass.judge.api_key_variable", f"there is no environment variable {variable} here")
     if judged := [config.name for _, config in found if "judge" in config.needs]:
         yield from _judged(options, judged[0], found)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from orchestrator.evaluators.opencompass.parsing import parsed
+
 _MOST_FILES = 2000
 """Files that one config may pull in; collections of hundreds exist, a cycle must end."""
 
@@ -26,9 +28,9 @@ class ConfigSource:
         """Names of the lists of data sets that the file defines: `datasets` of a whole config, else those that end
         in `_datasets`.
         """
-        if "models" in self.names and "datasets" in self.names:
-            return ("datasets",)
-        return tuple(_variables(self.file, self, frozenset()))
+        lists = tuple(_variables(self.file, self, frozenset()))
+        whole = "datasets" in self.names and ("models" in self.names or not lists)
+        return ("datasets",) if whole else lists
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -85,7 +87,7 @@ def read_source(file: Path, package: Path | None) -> ConfigSource:
 
     Raises: OSError, SyntaxError, UnicodeDecodeError for `file` itself; what cannot be read of its imports is left out.
     """
-    trees = {file: ast.parse(file.read_bytes())}
+    trees = {file: parsed(file.read_bytes())}
     waiting = [file]
     while waiting and len(trees) < _MOST_FILES:
         current = waiting.pop()
@@ -99,7 +101,7 @@ def read_source(file: Path, package: Path | None) -> ConfigSource:
 
 def _parsed(file: Path) -> ast.Module | None:
     try:
-        return ast.parse(file.read_bytes())
+        return parsed(file.read_bytes())
     except (OSError, SyntaxError, UnicodeDecodeError):
         return None
 
