@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from launchers.process import ProcessTree, StopReport
 from launchers.scrub import scrubbed
 
 TAIL_LINES = 40
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the shared memory of a server that is checked."""
 CAUSE_LINES = 300
 """Lines of the log that are searched for a cause: the tracebacks of several processes may follow it."""
 
@@ -58,6 +61,7 @@ class Server:
         self.removed = leftovers.Removed()
         """What was removed after the end: shared memory, sockets, temporary files."""
         self._checked = 0
+        self._looked = -LOOK_EVERY
         self._shared: frozenset[Path] = frozenset()
         """Shared memory that its processes were seen to use."""
 
@@ -99,6 +103,7 @@ class Server:
         if self.tree.ended:
             raise self.failure()
         self._check_log()
+        self._look_at_shared_memory()
         if self.owns_listener() is False:
             raise ForeignServer(
                 f"port {self.place.port} is answered by process {_pids(self.place.port)}, not by the engine we started;"
@@ -121,9 +126,6 @@ class Server:
         ours = bool(pids) and any(self.tree.owns(pid) for pid in pids)
         if not ours and not (is_listening(self.place.port) and self._root_lives()):
             return None  # it ended while we looked
-        if ours and not self._shared:
-            # Engines listen when they are loaded: what they share is there, and its owner can still be told.
-            self._shared = shared_memory.used_by(self.tree.pids())
         return ours
 
     def _root_lives(self) -> bool:
@@ -153,6 +155,12 @@ class Server:
             named = self.engine.leftovers(head_of(self.log)) | shared_memory.unused(self._shared)
             self.removed = leftovers.remove(named, self.place.folder)
         return report
+
+    def _look_at_shared_memory(self) -> None:
+        """Now and then: once a process is gone, nothing tells which segments were its own."""
+        if time.monotonic() - self._looked >= LOOK_EVERY:
+            self._looked = time.monotonic()
+            self._shared |= shared_memory.used_by(self.tree.pids())
 
     def _check_log(self) -> None:
         """Some launchers live on after a failed load; their log is read again whenever it has grown."""

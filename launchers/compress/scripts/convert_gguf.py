@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gguf  # type: ignore[import-not-found]
-import numpy as np  # type: ignore[import-not-found]
+import gguf
+import numpy as np
 
 FILE_TYPES = {
     "f32": gguf.LlamaFileType.ALL_F32,
