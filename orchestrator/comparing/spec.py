@@ -12,7 +12,7 @@ from launchers.compress.spec import CompressSpec
 from launchers.spec import Seconds, ServeSpec
 from orchestrator.comparing.gate import Gate
 from orchestrator.comparing.model import Mode
-from orchestrator.spec.models import EvaluateSpec, JobSpec
+from orchestrator.spec.models import EvaluateSpec, JobSpec, Priority
 
 OWN_PARTS = ("compress", "probe", "gateway")
 """Parts of a job that a variant may have of its own."""
@@ -50,7 +50,7 @@ class ComparisonSpec(BaseModel):
     """The real generation that proves that an engine works."""
     gateway: GatewaySpec = GatewaySpec()
     """What stands between the evaluator and the replicas."""
-    priority: int = 0
+    priority: Priority = 0
     """Of every job. Needs the service."""
     timeout: Seconds | None = None
     """Seconds for each job. Default: no limit."""

@@ -13,6 +13,7 @@ from orchestrator.spec.lm_eval import LmEvalSpec
 from orchestrator.spec.opencompass import OpenCompassSpec
 from orchestrator.spec.speed import SpeedSpec
 
+Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
@@ -84,7 +85,7 @@ class JobSpec(BaseModel):
     """What to run on the server, one after the other; the server is started once for all of them."""
     keep_alive: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the server is kept warm for the next job with the same `serve`. Needs the service."""
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    priority: Priority = 0
     """Higher runs first. Needs the service."""
     timeout: Seconds | None = None
     """Seconds for the whole job. Default: no limit."""
