@@ -48,7 +48,8 @@ def _run_owned(folder: JobFolder, attempt: int) -> int:
     if assignment.attempt != attempt or folder.read().state.terminal:
         return NOT_OURS
     folder.mend()
-    folder.archive(attempt - 1)
+    if attempt > 1:
+        folder.archive(attempt - 1)
     _speak_into(folder.log("process"))
     return uvloop.run(_attempt(folder, assignment, Settings.load()))
 

@@ -17,6 +17,7 @@ from orchestrator.scheduling import Deployment, Running, Snapshot, Start, decide
 from orchestrator.service.board import Active, Board, Deployed
 from orchestrator.service.closing import close_refused
 from orchestrator.service.deploying import deploy_for, stop
+from orchestrator.service.guarding import unharmed
 from orchestrator.service.tasks import attempt_task
 from orchestrator.service.telling import mirror
 from orchestrator.store.rows import AttemptRow, AttemptState, DeploymentState, JobHead
@@ -48,7 +49,7 @@ class Dispatcher:
                     await board.wake.wait()
             board.wake.clear()
             if board.queued:
-                await self._decide()
+                await unharmed("the scheduler", self._decide())
 
     async def _decide(self) -> None:
         board = self._board
@@ -64,7 +65,7 @@ class Dispatcher:
         for evicted in decision.evict:
             await stop(board, board.deployed[evicted.deployment], "its GPUs are needed")
         for start in decision.starts:
-            await self._start(start)
+            await unharmed(f"job {start.job}", self._start(start))
 
     async def _taken(self) -> frozenset[int] | None:
         """GPUs that are neither free nor leased by us."""

@@ -14,6 +14,7 @@ from orchestrator.job_folder import JobFolder
 from orchestrator.service.board import Active, Board
 from orchestrator.service.closing import close_lost
 from orchestrator.service.deploying import look_after
+from orchestrator.service.guarding import unharmed
 from orchestrator.store.rows import RetentionPolicy
 
 TICK = 0.5
@@ -41,10 +42,11 @@ class Monitor:
         board = self._board
         while True:
             for deployed in list(board.deployed.values()):
-                await look_after(board, deployed)
-            await asyncio.gather(*(self._look_at(active) for active in list(board.active.values())))
-            await self._write_beats()
-            await self._prune()
+                await unharmed(f"deployment {deployed.row.name}", look_after(board, deployed))
+            looks = (unharmed(f"job {job}", self._look_at(active)) for job, active in list(board.active.items()))
+            await asyncio.gather(*looks)
+            await unharmed("heartbeats", self._write_beats())
+            await unharmed("retention", self._prune())
             await asyncio.sleep(TICK)
 
     async def _look_at(self, active: Active) -> None:

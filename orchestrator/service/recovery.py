@@ -10,6 +10,7 @@ from orchestrator.executors import Status
 from orchestrator.service.board import Active, Board, Deployed
 from orchestrator.service.closing import cancel_queued, close_lost
 from orchestrator.service.deploying import look_after
+from orchestrator.service.guarding import unharmed
 from orchestrator.service.tasks import attempt_task, owner_task
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,12 @@ async def reconcile(board: Board) -> None:
 async def _settle(board: Board) -> None:
     """Whoever runs is adopted by being known; the others are closed now."""
     for deployed in list(board.deployed.values()):
-        await look_after(board, deployed)
+        await unharmed(f"deployment {deployed.row.name}", look_after(board, deployed))
     for active in list(board.active.values()):
         status = await board.executor.status(active.task)
         if status is Status.GONE:
-            await close_lost(board, active, "the process that ran it is gone")
+            lost = close_lost(board, active, "the process that ran it is gone")
+            await unharmed(f"job {active.head.id}", lost)
         else:
             log.info("job %s: attempt %d runs on", active.head.id, active.attempt.number)
     for queued in list(board.queued.values()):

@@ -38,14 +38,25 @@ def record_after(record: dict[str, Any], head: JobHead, event: Event, failure: F
 
 
 def read_folder(head: JobHead) -> tuple[list[Event], dict[str, Any] | None]:
-    """Events of the current attempt that the folder has and the store has not, and the record of that attempt."""
+    """Events of the current attempt that the folder has and the store has not, and the record of that attempt.
+
+    The runner wrote an event first and the record after it: where it was killed in between, the event counts.
+    """
     folder = JobFolder(Path(head.folder))
-    events = [event for event in folder.events(head.last_seq) if event.attempt == head.attempt]
+    events = [event for event in folder.events() if event.attempt == head.attempt]
+    new = [event for event in events if event.seq > head.last_seq]
     try:
-        record = folder.read().model_dump(mode="json")
+        record = folder.read()
     except FileNotFoundError:
-        return events, None
-    return events, record if record["attempt"] == head.attempt else None
+        return new, None
+    if record.attempt != head.attempt:
+        return new, None
+    if events and record.state is not (last := events[-1]).state:
+        record.state = last.state
+        record.finished_at = last.time if last.state.terminal else None
+        with contextlib.suppress(BlockingIOError), folder.holding():
+            folder.write(record)
+    return new, record.model_dump(mode="json")
 
 
 def mirror(head: JobHead, store: Store) -> None:

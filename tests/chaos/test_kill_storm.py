@@ -48,7 +48,7 @@ def test_a_short_storm_loses_nothing(service: Running) -> None:
 @pytest.mark.heavy
 @pytest.mark.timeout(3000)
 def test_a_hundred_kills_over_sixty_jobs_lose_nothing(service: Running) -> None:
-    _storm(service, jobs=60, kills=100, seed=7, pause=1.5)
+    _storm(service, jobs=60, kills=100, seed=7, pause=1.2)
 
 
 def _storm(service: Running, *, jobs: int, kills: int, seed: int, pause: float) -> None:

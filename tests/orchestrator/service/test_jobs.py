@@ -21,6 +21,7 @@ def test_a_submitted_job_runs_and_succeeds(shared: Running) -> None:
     assert states == ["queued", "allocating", "starting", "probing", "evaluating", "stopping", "succeeded"]
     assert [event.model_dump() for event in shared.folder(job).events()] == events
     assert shared.post(f"/jobs/{job}/cancel").status_code == 409
+    assert shared.client.get(f"{shared.url}/resources").json()["leases"] == []
 
 
 def test_jobs_run_side_by_side_as_gpus_allow_and_a_queued_one_is_cancelled_at_once(shared: Running) -> None:
