@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -28,7 +29,8 @@ from orchestrator.spec.loading import parse_as
 from orchestrator.spec.models import JobSpec
 from orchestrator.store.rows import Idempotency
 
-LONGEST_KEY = 200
+KEY = "^[!-~]{1,200}$"
+"""What an `Idempotency-Key` may be: ASCII without blanks."""
 
 
 class DeploymentSpec(BaseModel):
@@ -101,8 +103,8 @@ def idempotency(request: Request, caller: Caller, document: Any) -> Idempotency 
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
-        raise bad_request("header.Idempotency-Key", f"must be 1 to {LONGEST_KEY} printable characters")
+    if not re.fullmatch(KEY, key):
+        raise bad_request("header.Idempotency-Key", "must be 1 to 200 ASCII characters without blanks")
     canonical = json.dumps([request.url.path, document], sort_keys=True, separators=(",", ":"))
     return Idempotency(caller.name or "", key, hashlib.sha256(canonical.encode()).hexdigest())
 

@@ -67,6 +67,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         lifespan=lifespan,
         dependencies=[Depends(known_parameters)],
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
     app.state.closing = context.closing

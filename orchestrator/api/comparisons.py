@@ -12,7 +12,7 @@ from orchestrator.api.admission import admitted_comparison
 from orchestrator.api.bodies import read_document
 from orchestrator.api.context import Asking, Using
 from orchestrator.api.jobs import Cursor, Limit
-from orchestrator.api.openapi import body_of, problems
+from orchestrator.api.openapi import body_of, linked, problems
 from orchestrator.api.paging import cursor_of, page_size, position_of
 from orchestrator.api.views import ComparisonPage, ComparisonView, Document, comparison_document
 from orchestrator.errors import NotFound
@@ -24,10 +24,13 @@ router = APIRouter(tags=["comparisons"])
     "/comparisons",
     status_code=202,
     response_model=ComparisonView,
-    responses=problems(400, 409, 413, 415),
+    responses={
+        202: {"description": "It begins.", **linked("comparison", "get_comparison")},
+        **problems(400, 409, 413, 415),
+    },
     openapi_extra=body_of("ComparisonSpec"),
 )
-async def compare(request: Request, using: Using, caller: Asking) -> Response:
+async def create_comparison(request: Request, using: Using, caller: Asking) -> Response:
     """Evaluate several served models in the same way: one job per variant, then the differences between them."""
     spec = await asyncio.to_thread(admitted_comparison, await read_document(request), using)
     row = await using.comparisons.start(spec, caller.name)
@@ -47,7 +50,7 @@ def list_comparisons(using: Using, limit: Limit = None, cursor: Cursor = None) -
 
 
 @router.get("/comparisons/{comparison}", response_model=ComparisonView, responses=problems(404))
-def show(
+def get_comparison(
     using: Using,
     comparison: Annotated[str, Path(max_length=100, description="Id of the comparison.")],
 ) -> Response:

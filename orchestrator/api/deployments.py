@@ -12,7 +12,7 @@ from orchestrator.api.admission import admitted_deployment
 from orchestrator.api.bodies import read_document
 from orchestrator.api.conditions import is_known, wanted_version
 from orchestrator.api.context import Asking, Context, Using
-from orchestrator.api.openapi import body_of, if_match_header, problems
+from orchestrator.api.openapi import body_of, if_match_header, linked, problems
 from orchestrator.api.views import DeploymentPage, DeploymentView, Document, deployment_document, etag
 from orchestrator.errors import Forbidden, NotFound
 from orchestrator.plan import plan_serve
@@ -29,11 +29,12 @@ DeploymentId = Annotated[str, Path(max_length=100, description="Id or name of th
     response_model=DeploymentView,
     responses={
         200: {"description": "With `dry_run`: the plan.", "content": {"application/json": {"schema": {}}}},
+        202: {"description": "It starts.", **linked("deployment", "get_deployment", "delete_deployment")},
         **problems(400, 409, 413, 415),
     },
     openapi_extra=body_of("DeploymentSpec"),
 )
-async def deploy(
+async def create_deployment(
     request: Request,
     using: Using,
     caller: Asking,
@@ -63,7 +64,7 @@ def list_deployments(
     response_model=DeploymentView,
     responses=problems(404, extra={304: "The client has this version."}),
 )
-def show(request: Request, using: Using, deployment: DeploymentId) -> Response:
+def get_deployment(request: Request, using: Using, deployment: DeploymentId) -> Response:
     """Show a deployment: its state, where clients find the model, what it holds."""
     row = _deployment(using, deployment)
     if is_known(request, etag(row.version)):
@@ -78,7 +79,7 @@ def show(request: Request, using: Using, deployment: DeploymentId) -> Response:
     responses=problems(404, 409, 412),
     openapi_extra=if_match_header(),
 )
-async def undeploy(request: Request, using: Using, caller: Asking, deployment: DeploymentId) -> Response:
+async def delete_deployment(request: Request, using: Using, caller: Asking, deployment: DeploymentId) -> Response:
     """Stop a deployment, which is `stopped` once nothing of it is left. 409 while jobs use it."""
     row = await asyncio.to_thread(_deployment, using, deployment)
     if row.created_by != caller.name and not caller.may(Role.ADMIN):

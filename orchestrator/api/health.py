@@ -49,13 +49,13 @@ class AuditPage(Page):
 
 
 @router.get("/healthz", response_model=Health)
-async def healthz() -> Response:
+async def get_health() -> Response:
     """Tell that the process answers."""
     return Document({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Health, responses=problems(503))
-async def readyz(using: Using) -> Response:
+async def get_readiness(using: Using) -> Response:
     """Tell whether jobs are accepted and placed: 503 until everything that ran before is accounted for."""
     if not using.service.ready:
         raise HttpError(503, "not_ready", using.service.not_ready or "starting", headers={"Retry-After": "1"})
@@ -69,13 +69,13 @@ async def readyz(using: Using) -> Response:
     response_class=Response,
     responses={200: {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(using: Using) -> Response:
+def get_metrics(using: Using) -> Response:
     """Read the metrics, for Prometheus."""
     return Response(using.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/audit", response_model=AuditPage)
-def audit(using: Using, caller: Asking, limit: Limit = None, cursor: Cursor = None) -> Response:
+def list_audit(using: Using, caller: Asking, limit: Limit = None, cursor: Cursor = None) -> Response:
     """Read who did what, and who was refused. Needs the role `admin`."""
     caller.require(Role.ADMIN)
     size = page_size(limit, using.settings.service.max_page)

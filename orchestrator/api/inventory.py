@@ -99,19 +99,19 @@ class Resources(View):
 
 
 @router.get("/engines", response_model=Engines)
-def engines(using: Using) -> Response:
+def list_engines(using: Using) -> Response:
     """List the engines: installed or not, version, what runs here, which fields of `serve` each honours."""
     gpus = len(discover(using.settings.gpus).gpus)
     return Document({"items": described_engines(using.settings, gpus)})
 
 
 @router.get("/evaluators", response_model=Evaluators)
-def evaluators(using: Using) -> Response:
+def list_evaluators(using: Using) -> Response:
     """List the evaluators: installed or not, and which version."""
     return Document({"items": described_evaluators(using.settings)})
 
 
 @router.get("/resources", response_model=Resources)
-async def resources(using: Using) -> dict[str, Any]:
+async def get_resources(using: Using) -> dict[str, Any]:
     """Show GPUs, leases and ports, and how much is queued."""
     return await using.service.resources()

@@ -29,23 +29,44 @@ router = APIRouter(tags=["what a job leaves"])
 Attempt = Annotated[int | None, Query(ge=1, description="An earlier attempt. Default: the last one.")]
 _PLAIN = "text/plain; charset=utf-8"
 _TEXT = {"description": "The text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_BYTES = {
+    "content": {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/json": {"schema": {}},
+        "text/plain": {"schema": {"type": "string"}},
+        "image/png": {"schema": {"type": "string", "format": "binary"}},
+    }
+}
+_EVENT = {
+    "type": "object",
+    "description": "A server-sent event.",
+    "properties": {
+        "id": {"type": "string", "description": "`seq` of the event.", "pattern": "^[0-9]+$"},
+        "event": {"type": "string", "description": "`type` of the event.", "enum": ["state", "note"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
 
 
 @router.get(
     "/jobs/{job}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "The events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"description": "The events.", "content": {"text/event-stream": {"schema": _EVENT}}},
         **problems(404, extra={204: "There is nothing after `Last-Event-ID` and nothing will come."}),
     },
 )
-async def events(
+async def get_events(
     using: Using,
     job: JobId,
     last_event_id: Annotated[
         int, Header(ge=0, le=2**53, description="Go on after this `seq`; browsers send it when they come back.")
     ] = 0,
+    follow: Annotated[bool, Query(description="Go on as events come; else only those that there are.")] = True,
 ) -> Response:
     """Follow a job as server-sent events, from the first one.
 
@@ -53,17 +74,19 @@ async def events(
     code, data}` as JSON. The stream closes after the terminal one.
     """
     row = await asyncio.to_thread(using.job, job)
-    if row.state.terminal and last_event_id >= row.last_seq:
+    if last_event_id >= row.last_seq and (row.state.terminal or not follow):
         return Response(status_code=204)
-    after = min(last_event_id, row.last_seq)
     stream = server_sent_events(
-        lambda after, timeout: using.service.wait_events(job, after, timeout), after, using.closing
+        lambda after, timeout: using.service.wait_events(job, after, timeout),
+        min(last_event_id, row.last_seq),
+        None if follow else row.last_seq,
+        using.closing,
     )
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @router.get("/jobs/{job}/logs", response_model=Logs, responses=problems(404))
-def logs(using: Using, job: JobId, attempt: Attempt = None) -> Response:
+def list_logs(using: Using, job: JobId, attempt: Attempt = None) -> Response:
     """Name the logs of a job: of its engines, its evaluators, its runner."""
     row = using.job(job)
     found = [
@@ -75,7 +98,7 @@ def logs(using: Using, job: JobId, attempt: Attempt = None) -> Response:
 
 
 @router.get("/jobs/{job}/logs/{name}", response_class=StreamingResponse, responses={200: _TEXT, **problems(404)})
-async def log(
+async def get_log(
     using: Using,
     job: JobId,
     name: Annotated[str, Path(max_length=200, description="One of the names.", examples=["engine-0"])],
@@ -96,13 +119,13 @@ async def log(
 
 
 @router.get("/jobs/{job}/results", response_model=Scores, responses=problems(404))
-def results(using: Using, job: JobId) -> Response:
+def get_results(using: Using, job: JobId) -> Response:
     """Read the scores: over the answered samples, beside `asked`, `answered`, `failed` and `coverage`."""
     return Document({"items": using.job(job).record.get("results", [])})
 
 
 @router.get("/jobs/{job}/samples", response_model=SamplePage, responses=problems(404))
-def samples(using: Using, job: JobId, limit: Limit = None, cursor: Cursor = None) -> Response:
+def list_samples(using: Using, job: JobId, limit: Limit = None, cursor: Cursor = None) -> Response:
     """Read what became of each question. Empty until the job is over."""
     folder = FilePath(using.job(job).folder)
     size = page_size(limit, using.settings.service.max_page)
@@ -120,7 +143,7 @@ def samples(using: Using, job: JobId, limit: Limit = None, cursor: Cursor = None
 
 
 @router.get("/jobs/{job}/artifacts", response_model=ArtifactPage, responses=problems(404))
-def artifacts(using: Using, job: JobId, limit: Limit = None, cursor: Cursor = None) -> Response:
+def list_artifacts(using: Using, job: JobId, limit: Limit = None, cursor: Cursor = None) -> Response:
     """List a job's files."""
     size = page_size(limit, using.settings.service.max_page)
     start = position_of("artifacts", cursor) or 0
@@ -142,7 +165,7 @@ def artifacts(using: Using, job: JobId, limit: Limit = None, cursor: Cursor = No
         **problems(404, 416, extra={304: "The client has this version."}),
     },
 )
-def artifact(
+def get_artifact(
     request: Request,
     using: Using,
     job: JobId,

@@ -13,7 +13,7 @@ from orchestrator.api.admission import admitted, idempotency, planned
 from orchestrator.api.bodies import read_document
 from orchestrator.api.conditions import is_known, wanted_version
 from orchestrator.api.context import Asking, Context, Using
-from orchestrator.api.openapi import body_of, idempotency_header, if_match_header, problems
+from orchestrator.api.openapi import body_of, idempotency_header, if_match_header, job_made, problems
 from orchestrator.api.paging import cursor_of, page_size, position_of
 from orchestrator.api.problems import bad_request
 from orchestrator.api.views import Document, Job, JobPage, etag, job_document, summary
@@ -36,11 +36,12 @@ IfState = Annotated[State | None, Query(description="Only while the job is in th
     response_model=Job,
     responses={
         200: {"description": "With `dry_run`: the plan.", "content": {"application/json": {"schema": {}}}},
+        **job_made(),
         **problems(400, 409, 413, 415),
     },
     openapi_extra={**body_of("JobSpec"), **idempotency_header()},
 )
-async def submit(
+async def submit_job(
     request: Request,
     using: Using,
     caller: Asking,
@@ -82,7 +83,7 @@ def list_jobs(
 
 
 @router.get("/jobs/{job}", response_model=Job, responses=problems(404, extra={304: "The client has this version."}))
-def show(request: Request, using: Using, job: JobId) -> Response:
+def get_job(request: Request, using: Using, job: JobId) -> Response:
     """Show a job: spec, state, attempt, progress, times per phase, resources, failure, results."""
     row = using.job(job)
     if is_known(request, etag(row.version)):
@@ -97,7 +98,7 @@ def show(request: Request, using: Using, job: JobId) -> Response:
     responses=problems(404, 409, 412),
     openapi_extra=if_match_header(),
 )
-async def cancel(request: Request, using: Using, caller: Asking, job: JobId, if_state: IfState = None) -> Response:
+async def cancel_job(request: Request, using: Using, caller: Asking, job: JobId, if_state: IfState = None) -> Response:
     """Cancel a job: at once while it is queued, else as soon as everything of it is stopped. 409 when it is over."""
     version = await _version(request, using, caller, job, if_state)
     await using.service.cancel(job, version)
@@ -109,10 +110,10 @@ async def cancel(request: Request, using: Using, caller: Asking, job: JobId, if_
     "/jobs/{job}/retry",
     status_code=202,
     response_model=Job,
-    responses=problems(404, 409),
+    responses={**job_made(), **problems(404, 409)},
     openapi_extra=idempotency_header(),
 )
-async def retry(request: Request, using: Using, caller: Asking, job: JobId) -> Response:
+async def retry_job(request: Request, using: Using, caller: Asking, job: JobId) -> Response:
     """Queue a new job with the same spec, which reuses every answer that this one obtained. 409 while it runs."""
     earlier = await asyncio.to_thread(using.job, job)
     spec = JobSpec.model_validate(earlier.spec)
@@ -123,7 +124,7 @@ async def retry(request: Request, using: Using, caller: Asking, job: JobId) -> R
 
 
 @router.delete("/jobs/{job}", status_code=204, responses=problems(404, 409, 412), openapi_extra=if_match_header())
-async def delete(request: Request, using: Using, caller: Asking, job: JobId, if_state: IfState = None) -> Response:
+async def delete_job(request: Request, using: Using, caller: Asking, job: JobId, if_state: IfState = None) -> Response:
     """Remove a job that is over: its record and its files. 409 while it is not."""
     await using.service.delete(job, await _version(request, using, caller, job, if_state))
     return Response(status_code=204)

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from orchestrator.api.admission import DeploymentSpec
+from orchestrator.api.admission import KEY, DeploymentSpec
 from orchestrator.api.problems import MEDIA_TYPE, Problem
 from orchestrator.comparing.spec import ComparisonSpec
+from orchestrator.record import Event
 from orchestrator.spec.models import JobSpec
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -33,6 +34,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 EVERYWHERE = (401, 403, 422, 429, 500, 503)
 """Problems that every route may answer with."""
+OF_A_JOB = (
+    *("get_job", "cancel_job", "delete_job", "retry_job", "get_events", "list_logs", "get_results"),
+    *("list_samples", "list_artifacts"),
+)
+"""Operations that take the id of a job."""
 _REF = "#/components/schemas/{model}"
 
 
@@ -51,10 +57,21 @@ def body_of(model: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content, "application/yaml": content}}}
 
 
+def linked(parameter: str, *operations: str) -> dict[str, Any]:
+    """For a response: what may be done next with what it made, by the ids of the operations."""
+    given = {"parameters": {parameter: "$response.body#/id"}}
+    return {"links": {operation: {"operationId": operation, **given} for operation in operations}}
+
+
+def job_made() -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: it answers with a job that was queued."""
+    return {202: {"description": "The job, queued.", **linked("job", *OF_A_JOB)}}
+
+
 def idempotency_header() -> dict[str, Any]:
     """For a route's `openapi_extra`."""
     described = "The same key and body give the same job, for a week; with another body 409."
-    return {"parameters": [_header("Idempotency-Key", described, {"maxLength": 200, "pattern": "^[!-~]+$"})]}
+    return {"parameters": [_header("Idempotency-Key", described, {"pattern": KEY})]}
 
 
 def if_match_header() -> dict[str, Any]:
@@ -73,7 +90,7 @@ def _schema(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
     )
-    named = [(model, "validation") for model in (JobSpec, DeploymentSpec, ComparisonSpec, Problem)]
+    named = [(model, "validation") for model in (JobSpec, DeploymentSpec, ComparisonSpec, Event, Problem)]
     _, definitions = models_json_schema(named, ref_template=_REF)  # type: ignore[arg-type]
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     schemas |= definitions["$defs"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import re
 from collections.abc import AsyncIterator
@@ -20,7 +19,7 @@ from orchestrator.api.problems import HttpError
 CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.ASCII)
 _TEXT = {".log", ".md", ".txt", ".py", ".yaml", ".yml", ".csv", ".jsonl"}
-"""Shown as text; anything else but JSON is for saving."""
+"""Shown as text; what is neither that nor JSON or a picture is for saving."""
 
 
 def file_response(request: Request, file: int, path: str) -> Response:
@@ -106,8 +105,7 @@ def _type_of(path: str) -> str:
         return "application/json"
     if suffix in _TEXT:
         return "text/plain; charset=utf-8"
-    guess = mimetypes.guess_type(path)[0] or ""
-    return guess if guess.startswith("image/") and guess != "image/svg+xml" else "application/octet-stream"
+    return "image/png" if suffix == ".png" else "application/octet-stream"
 
 
 def _disposition(path: str) -> str:

@@ -22,15 +22,15 @@ Wait = Callable[[int, float], Awaitable[list[Event]]]
 """(after, timeout): the events after it, at once when there are some; raises NotFound when the job is gone."""
 
 
-async def server_sent_events(wait: Wait, after: int, closing: asyncio.Event) -> AsyncIterator[str]:
-    """The events with a larger `seq` than `after` as they come; ends after the terminal one."""
+async def server_sent_events(wait: Wait, after: int, last: int | None, closing: asyncio.Event) -> AsyncIterator[str]:
+    """The events with a larger `seq` than `after` as they come; ends after the terminal one, or the one of `last`."""
     yield "retry: 1000\n\n"
     with contextlib.suppress(NotFound):  # deleted while somebody watches
         while (events := await _unless(closing, wait(after, KEEP_ALIVE))) is not None:
             for event in events:
                 yield f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
                 after = event.seq
-                if event.state.terminal:
+                if event.state.terminal or event.seq == last:
                     return
             if not events:
                 yield ": still here\n\n"
