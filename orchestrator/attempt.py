@@ -1,7 +1,9 @@
 """`python -m orchestrator.attempt FOLDER ATTEMPT`: the process that runs one attempt of a job of the service.
 
 `--spare` instead waits, with everything imported, until its standard input says `FOLDER<tab>ATTEMPT`; it ends when
-that is closed. Exit code 0 when the attempt ended in a terminal state, 3 when it is not (any more) its to run.
+that is closed. SIGINT cancels the job; SIGTERM ends the attempt alone, and the service tries the job again.
+
+Exit codes: 0 when the attempt ended in a terminal state, 3 when it is not (any more) its to run.
 """
 
 from __future__ import annotations
@@ -61,8 +63,9 @@ async def _attempt(folder: JobFolder, assignment: Assignment, settings: Settings
     deployment = DeploymentFolder(assignment.deployment) if assignment.deployment else None
     runner = Runner(folder, record, spec, BASE, settings, reporter, deployment)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, runner.interrupt, number.name)
+    loop.add_signal_handler(signal.SIGINT, reporter.cancelled.set)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the machine goes down: the job is to be tried again after it
+        loop.add_signal_handler(number, runner.abandon, number.name)
     helpers = [
         asyncio.create_task(_listen(reporter, runner)),
         asyncio.create_task(reporter.beat()),

@@ -84,8 +84,8 @@ class LocalExecutor(Executor):
         return Status.PENDING if child and child.poll() is None else Status.GONE
 
     async def cancel(self, task: Task) -> None:
-        """As `Executor.cancel`."""
-        self._signal(task, signal.SIGTERM)
+        """As `Executor.cancel`, by SIGINT: SIGTERM is what a machine that goes down sends to everybody."""
+        self._signal(task, signal.SIGINT)
 
     async def kill(self, task: Task) -> None:
         """As `Executor.kill`."""

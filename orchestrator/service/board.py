@@ -45,8 +45,6 @@ class Active:
     """When it got its GPUs, in seconds since the epoch."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """The last one that was stored."""
-    cancelled: bool = False
-    """Its process was asked to end."""
 
 
 @dataclass(slots=True)

@@ -61,14 +61,6 @@ class Monitor:
         if silent > limit:
             log.warning("job %s: no word from its runner for %.0f s: it is ended", active.head.id, silent)
             await board.executor.kill(active.task)
-        elif active.head.cancel_requested:
-            await self._insist_on_cancel(active)
-
-    async def _insist_on_cancel(self, active: Active) -> None:
-        """A process that was asked to end while it began may not have heard it."""
-        if not active.cancelled and await self._board.executor.status(active.task) is Status.RUNNING:
-            active.cancelled = True
-            await self._board.executor.cancel(active.task)
 
     async def _write_beats(self) -> None:
         """So that the next service, or a person, sees who lives."""

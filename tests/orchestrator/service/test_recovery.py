@@ -89,6 +89,15 @@ def test_a_runner_that_died_while_the_service_was_away_is_tried_again(service: R
     assert (done["state"], done["attempt"]) == ("succeeded", 2), done
 
 
+def test_a_runner_that_is_told_to_terminate_tears_down_and_its_job_is_tried_again(service: Running) -> None:
+    """As when the machine goes down."""
+    job = service.submit(spec("--latency", "0.3", gpus=1, limit=10, concurrency=1))
+    service.wait_state(job, "evaluating")
+    os.kill(wait_for(lambda: service.runner(job), "runner"), signal.SIGTERM)
+    done = service.wait_end(job)
+    assert (done["state"], done["attempt"]) == ("succeeded", 2), done
+
+
 def test_a_cancel_reaches_a_runner_that_was_started_before_the_service(service: Running) -> None:
     job = service.submit(spec("--latency", "1", gpus=4, limit=20, concurrency=1))
     service.wait_state(job, "evaluating")
