@@ -51,7 +51,9 @@ def datasets(
     if not catalogue_file(environment, settings.root / "cache").is_file():
         stderr().print("[dim]reading all data set configs: half a minute, once for this environment[/]")
     catalogue = load_catalogue(environment, settings.root / "cache")
-    found = fitting(pattern, catalogue) if pattern else catalogue
+    # Files that only hold prompts or settings for others are no data sets.
+    listed = [config for config in catalogue if config.datasets or config.error]
+    found = fitting(pattern, listed) if pattern else listed
     if not found:
         near = ", ".join(f"`{name}`" for name in meant(pattern, catalogue)) or "none"
         raise BadSpec([FieldError("", f"no data set fits `{pattern}`; nearest: {near}")], source="the command line")

@@ -96,11 +96,19 @@ def _imports(code: bytes, kind: str) -> Iterator[str]:
     classes = (node for node in parsed(code).body if isinstance(node, ast.ClassDef) and node.name == kind)
     for method in (method for node in classes for method in node.body if isinstance(method, ast.FunctionDef)):
         if method.name in ("__init__", "score"):
-            for node in ast.walk(method):
+            for node in _unconditional(method.body):
                 if isinstance(node, ast.Import):
                     yield from (alias.name.split(".")[0] for alias in node.names)
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     yield node.module.split(".")[0]
+
+
+def _unconditional(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that are run in any case: what stands below an `if` may be for another metric of the same class."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.Try | ast.With):
+            yield from _unconditional(node.body)
 
 
 def _importable(name: str, site: Path) -> bool:

@@ -72,6 +72,7 @@ def installed(tmp_path: Path) -> Environment:
     (package / "datasets/judges.py").write_text(
         "class FancyEvaluator(Base):\n    def score(self):\n"
         "        import json, fancy_metric.core\n        from opencompass import x\n"
+        "        if self.other:\n            import rare_metric\n"
     )
     (package / "utils/datasets_info.py").write_text(
         'DATASETS_MAPPING = {"ids/sums": {"ms_id": None, "local": "./data/sums/"}}\n'
@@ -152,7 +153,7 @@ def test_data_that_only_loading_can_tell_is_not_called_absent(installed: Environ
     ("name", "said"),
     [
         ("clp", "CLPInferencer, which needs the probabilities of the whole vocabulary"),
-        ("fancy_gen", "scored with fancy_metric, not installed beside OpenCompass"),
+        ("fancy_gen", "scored with fancy_metric, not installed beside OpenCompass: "),
         ("sent_gen", "sends the model's programs to a service"),
         ("settings", "defines no list of data sets"),
     ],
