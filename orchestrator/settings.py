@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +16,19 @@ from pydantic_settings import (
 
 from orchestrator.errors import BadSpec, FieldError
 from orchestrator.policy import Policy, is_loopback
+
+
+class Webhook(BaseModel):
+    """A URL that the service calls when a job is over: `[[service.webhooks]]` in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]+")]
+    """Where to POST; never link-local or a cloud's metadata."""
+    secret: SecretStr | None = None
+    """What the calls are signed with (`Orchestrator-Signature`). Default: they are not signed."""
+    first_retry: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds until a call that failed is repeated; then four times as long each time, up to an hour."""
 
 
 class ServiceSettings(BaseModel):
@@ -61,6 +74,8 @@ class ServiceSettings(BaseModel):
     """Days that a finished job is kept. Default: for ever."""
     retention_jobs: Annotated[int, Field(ge=1)] | None = None
     """Finished jobs that are kept, the newest ones. Default: all."""
+    webhooks: list[Webhook] = []
+    """What to call when a job is over."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """How the service logs; `auto`: text on a terminal, else a JSON object per line."""
 

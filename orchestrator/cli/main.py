@@ -9,7 +9,22 @@ import typer
 
 from clients.errors import ClientError
 from launchers.errors import LaunchError
-from orchestrator.cli import bench, chat, compare, datasets, engines, environments, jobs, journal, probing, serving, top
+from orchestrator.cli import (
+    bench,
+    chat,
+    compare,
+    datasets,
+    engines,
+    environments,
+    jobs,
+    journal,
+    probing,
+    remote,
+    serve,
+    serving,
+    top,
+    watch_folder,
+)
 from orchestrator.cli.output import Exit, exit_code_of, print_error
 from orchestrator.errors import OrchestratorError
 
@@ -26,6 +41,9 @@ compare.register(app)
 serving.register(app)
 probing.register(app)
 top.register(app)
+serve.register(app)
+remote.register(app)
+watch_folder.register(app)
 chat.register(app)
 environments.register(app)
 engines.register(app)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from clients.errors import ClientError
+from clients.service import ServiceError
 from launchers.errors import LaunchError
 from orchestrator.errors import BadSpec, OrchestratorError
 from orchestrator.record import Failure, State
@@ -61,12 +62,15 @@ def print_error(error: LaunchError | ClientError | OrchestratorError, *, as_json
     """An error with its code, what happened and what to do."""
     if as_json:
         document: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
-        if isinstance(error, BadSpec):
+        if isinstance(error, BadSpec | ServiceError):
             document["errors"] = [{"path": item.path, "message": item.message} for item in error.errors]
         print_json(document)
         return
     console = stderr()
     console.print(f"[bold red]{error.code}[/]: {escape(error.message)}")
+    if isinstance(error, ServiceError) and error.code != BadSpec.code:  # whose message has them already
+        for item in error.errors:
+            console.print(f"  {escape(item.path)}: {escape(item.message)}")
     if error.hint:
         console.print(f"  next: {escape(error.hint)}")
 
@@ -87,4 +91,5 @@ def print_failure(failure: Failure) -> None:
 
 def exit_code_of(error: LaunchError | ClientError | OrchestratorError) -> Exit:
     """2 for what the user wrote, 1 for what happened."""
-    return Exit.BAD_SPEC if isinstance(error, BadSpec) else Exit.FAILED
+    of_usage = isinstance(error, BadSpec) or (isinstance(error, ServiceError) and error.status in (400, 413, 415, 422))
+    return Exit.BAD_SPEC if of_usage else Exit.FAILED

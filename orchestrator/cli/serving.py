@@ -1,4 +1,4 @@
-"""`up`, `down`, `ps`, `logs`: a served model without an evaluation."""
+"""`up`, `down`, `ps`, `logs`: a served model without an evaluation; of the service where one is named."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import typer
 import uvloop
 from rich.table import Table
 
+from orchestrator.cli import service_deployments, service_logs
 from orchestrator.cli.output import Exit, print_failure, print_json, stderr, stdout
 from orchestrator.cli.serve_flags import with_serve_flags
+from orchestrator.cli.service_address import ServiceUrl, connect, named_service
 from orchestrator.cli.tables import deployment_table, plan_text
 from orchestrator.deployment import (
     Deployment,
@@ -36,6 +38,10 @@ POLL = 0.1
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; change nothing.")]
 Name = Annotated[str, typer.Argument(help="Name of the deployment, see `orchestrator ps`.", show_default=False)]
+NameOrJob = Annotated[
+    str,
+    typer.Argument(help="Name of a deployment (`orchestrator ps`), or id of a job of the service.", show_default=False),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -54,13 +60,22 @@ def up(
         typer.Option(help="Spec whose `serve`, `probe` and `compress` are used; flags win.", show_default=False),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `down` stops it.")] = False,
+    service: ServiceUrl = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Serve a model: start the engine, wait until a real generation comes back, print the URL; Ctrl-C stops it."""
+    """Serve a model: start the engine, wait until a real generation comes back, print the URL; Ctrl-C stops it.
+
+    With --detach and a service that --service or ORCHESTRATOR_URL names, the service serves it.
+    """
     settings = Settings.load()
     if "engine" not in serve and spec is None:
         raise typer.BadParameter("give --engine, or --spec FILE")
+    if detach and (url := service or named_service()):
+        service_deployments.up(url, serve, name, spec, as_json=as_json, dry_run=dry_run)
+        return
+    if service:
+        raise typer.BadParameter("a service serves with --detach only")
     wanted = read_serve(serve, spec, settings)
     if dry_run:
         plan = plan_serve(wanted.serve, settings, wanted.compress)
@@ -75,8 +90,11 @@ def up(
     _attached(folder, settings, as_json)
 
 
-def down(name: Name, as_json: AsJson = False, dry_run: DryRun = False) -> None:
+def down(name: Name, service: ServiceUrl = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
     """Stop a deployment and everything it started; return when nothing of it is left."""
+    if url := service or named_service():
+        service_deployments.down(url, name, as_json=as_json, dry_run=dry_run)
+        return
     folder = find_deployment(name, Settings.load())
     owner = folder.owner()
     if owner and not dry_run:
@@ -95,8 +113,11 @@ def down(name: Name, as_json: AsJson = False, dry_run: DryRun = False) -> None:
         stdout().print(f"{name} is {record.state}: {record.teardown.processes} processes ended, {proof}")
 
 
-def ps(as_json: AsJson = False) -> None:
-    """List deployments."""
+def ps(service: ServiceUrl = None, as_json: AsJson = False) -> None:
+    """List deployments: of this home, or of the service that --service or ORCHESTRATOR_URL names."""
+    if url := service or named_service():
+        service_deployments.ps(url, as_json=as_json)
+        return
     records = all_deployments(Settings.load())
     if as_json:
         print_json([record.model_dump(mode="json") for record in records])
@@ -105,11 +126,19 @@ def ps(as_json: AsJson = False) -> None:
 
 
 def logs(
-    name: Name,
+    name: NameOrJob,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing new lines.")] = False,
-    component: Annotated[str, typer.Option(help="`engine` (all replicas), `engine-0`, ..., `owner`.")] = "engine",
+    component: Annotated[
+        str, typer.Option(help="`engine` (all replicas), `engine-0`, `owner`, ...; of a job also its evaluators.")
+    ] = "engine",
+    tail: Annotated[int | None, typer.Option(min=0, help="Of a job: only the last lines, so many.")] = None,
+    service: ServiceUrl = None,
 ) -> None:
-    """Print the logs of a deployment."""
+    """Print the logs of a deployment of this home, or of a job of the service."""
+    if service_logs.is_job(name):
+        with connect(service) as client:
+            service_logs.print_logs(client, name, component, follow=follow, tail=tail)
+        return
     folder = find_deployment(name, Settings.load())
     paths = sorted((folder.path / "logs").glob(f"{component}*.log"))
     if not paths:
