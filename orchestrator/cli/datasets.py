@@ -69,8 +69,7 @@ def datasets(
 def _described(config: Config, package: Path) -> dict[str, Any]:
     data = config.data(package)
     states = {one.state for one in data}
-    judges = ["GenericLLMEvaluator"] if any(one.judged for one in config.datasets) else []
-    types = [*config.inferencers, *config.evaluators, *judges]
+    types = [*config.inferencers, *dict.fromkeys(scorer for one in config.datasets for scorer in one.scorers)]
     return {
         "name": config.stem,
         "config": config.name,

@@ -43,8 +43,8 @@ class Dataset(BaseModel):
     inferencer: str
     evaluator: str
     """Class that scores it."""
-    judged: bool
-    """A judge model says which answers are right."""
+    scorers: list[str]
+    """That class and all others that it uses."""
 
 
 class Config(BaseModel):

@@ -48,7 +48,8 @@ def test_configs_are_resolved_with_their_loops_and_without_importing_what_they_n
     gsm8k = by_name["gsm8k_gen"]
     assert (gsm8k.inferencers, gsm8k.evaluators) == (["GenInferencer"], ["Gsm8kEvaluator"])
     assert by_name["winogrande_ll"].inferencers == ["LLInferencer"]
-    assert by_name["gsm8k_cascade_eval_rawprompt_gen_36fce7"].datasets[0].judged
+    cascade = by_name["gsm8k_cascade_eval_rawprompt_gen_36fce7"].datasets[0]
+    assert cascade.scorers == ["CascadeEvaluator", "GenericLLMEvaluator", "MATHVerifyEvaluator"]
     assert "ZeroDivisionError" in (by_name["broken"].error or "")
 
 

@@ -7,6 +7,7 @@ no class that a config names, so a config takes milliseconds.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from multiprocessing import Pool
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+
+_SCORER = re.compile(r"(?<=\.)\w*[Ee]valuator\w*(?=')")  # at the end of a dotted name
 
 
 def main(*folders: str) -> None:
@@ -54,7 +57,7 @@ def _dataset(variable: str, entry: dict[str, Any]) -> dict[str, Any]:
         "repeats": repeats if isinstance(repeats, int) else 1,
         "inferencer": _class(_at(inferencer, "type")),
         "evaluator": _class(_at(_at(entry.get("eval_cfg"), "evaluator"), "type")),
-        "judged": "GenericLLMEvaluator" in repr(entry.get("eval_cfg")),
+        "scorers": sorted(set(_SCORER.findall(repr(entry.get("eval_cfg"))))),
     }
 
 
