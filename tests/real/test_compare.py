@@ -33,7 +33,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """The machine's installed environments, and that of the small evaluator of the tests."""
     root = Settings.load().environments
     wanted = [get_engine(name).recipe for name in ("transformers", "vllm", "llamacpp")]
-    for recipe in (*wanted, get_evaluator("opencompass").recipe):
+    for recipe in (*wanted, *(get_evaluator(name).recipe for name in ("opencompass", "lm_eval"))):
         assert recipe
         assert Environments(root).find(recipe), f"first: orchestrator install {recipe.name}"
     home = tmp_path_factory.mktemp("home")
@@ -46,13 +46,10 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     return cli
 
 
-def compare(cli: Cli, folder: Path, serve: dict[str, Any], evaluate: dict[str, Any]) -> dict[str, Any]:
+def compare(cli: Cli, folder: Path, serve: dict[str, Any], *evaluate: dict[str, Any]) -> dict[str, Any]:
     """The document of `compare --json`, of a comparison in which every job succeeds."""
-    generation = {"temperature": 0, "max_tokens": 128}
     spec = folder / "comparison.yaml"
-    spec.write_text(
-        yaml.safe_dump({"serve": serve, "evaluate": [{**evaluate, "generation": generation}]}, sort_keys=False)
-    )
+    spec.write_text(yaml.safe_dump({"serve": serve, "evaluate": list(evaluate)}, sort_keys=False))
     done = cli.run("compare", str(spec), "--json", timeout=3500)
     assert done.returncode == 0, done.stderr
     assert not cli.left()
@@ -67,17 +64,20 @@ def test_one_model_on_three_engines_scores_alike_where_it_answers_alike(cli: Cli
         "vllm": {"engine": "vllm", "model": str(MODEL), **vllm},
         "llamacpp": {"engine": "llamacpp", "model": str(MODEL), "compress": GGUF},
     }
-    found = compare(cli, tmp_path, serve, {"evaluator": "opencompass", "datasets": ["demo_arithmetic"]})
+    opencompass = {"evaluator": "opencompass", "datasets": ["demo_arithmetic"], "generation": {"max_tokens": 128}}
+    lm_eval = {"evaluator": "lm_eval", "datasets": ["demo_arithmetic"], "lm_eval": {"num_fewshot": 0}}
+    found = compare(cli, tmp_path, serve, opencompass, lm_eval)
     base, *others = found["variants"]
     assert [one["state"] for one in found["variants"]] == ["succeeded"] * 3
     for other in others:
-        (row,) = other["differences"]
-        unequal = row["pairs"] - row["equal_outputs"]
-        assert row["pairs"] == 200
-        assert row["lost"] + row["won"] <= unequal
-        assert unequal <= 10  # ties between two tokens, decided by rounding
-        assert row["p_adjusted"] > 0.05
-        assert other["results"][0]["score"] == pytest.approx(base["results"][0]["score"] + row["difference"])
+        assert [row["evaluator"] for row in other["differences"]] == ["opencompass", "lm_eval"]
+        for row, old, new in zip(other["differences"], base["results"], other["results"], strict=True):
+            unequal = row["pairs"] - row["equal_outputs"]
+            assert row["pairs"] == 200
+            assert row["lost"] + row["won"] <= unequal
+            assert unequal <= 10  # ties between two tokens, decided by rounding
+            assert row["p_adjusted"] > 0.05
+            assert new["score"] == pytest.approx(old["score"] + row["difference"])
         assert other["speed"]["speed_up"] > 0
         assert other["fidelity"]["findings"]
     report = (cli.home / "comparisons" / found["id"] / "comparison.md").read_text()

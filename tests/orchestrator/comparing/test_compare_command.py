@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,7 @@ def test_a_variant_whose_engine_does_not_start_leaves_the_others_compared(cli: C
 def test_an_interrupted_comparison_goes_on_where_it_was(cli: Cli, tmp_path: Path) -> None:
     serve = {"a": fake(), "b": fake("--latency", "0.05", "--slots", "4"), "c": fake()}
     process = cli.start("compare", str(written(tmp_path, serve)), "--json")
-    _wait_for_answers(cli, "b", 40)
+    _wait_for_answers(cli, "b", 40, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
@@ -227,8 +228,9 @@ def _events(folder: Path) -> dict[str, str]:
     return {event["state"]: event["time"] for event in events if event["type"] == "state"}
 
 
-def _wait_for_answers(cli: Cli, variant: str, count: int) -> None:
+def _wait_for_answers(cli: Cli, variant: str, count: int, process: subprocess.Popen[str]) -> None:
     def enough() -> bool:
+        assert process.poll() is None, process.communicate()
         records = (json.loads(path.read_text()) for path in cli.home.glob("jobs/*/job.json"))
         return any(one["labels"].get("variant") == variant and one["progress"]["done"] >= count for one in records)
 
