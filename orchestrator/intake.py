@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +70,10 @@ def new_job(spec: JobSpec, settings: Settings, *, resume: str | None = None) -> 
     served in the same way.
     Raises: BadSpec when there is no such job.
     """
-    earlier = _journal_of(resume, settings) if resume else None
+    earlier = _with_answers(resume, settings) if resume else None
     folder = JobFolder.create(settings.jobs)
     if earlier:
-        shutil.copyfile(earlier, folder.journal)
+        folder.carry_answers(earlier)
     record = JobRecord(
         id=folder.id,
         name=spec.name or default_name(spec),
@@ -108,13 +107,13 @@ def _found(written: str, base: Path) -> str:
     return next((str(place.resolve()) for place in places if place.exists()), written)
 
 
-def _journal_of(job: str, settings: Settings) -> Path:
-    journal = JobFolder(settings.jobs / job).journal
-    if not journal.is_file():
+def _with_answers(job: str, settings: Settings) -> JobFolder:
+    folder = JobFolder(settings.jobs / job)
+    if not folder.journal.is_file():
         known = ", ".join(sorted(path.parent.name for path in settings.jobs.glob("*/journal"))[-5:]) or "none"
         message = f"no job `{job}` with answers to reuse; the last ones: {known}"
         raise BadSpec([FieldError("resume", message)], source="the command line")
-    return journal
+    return folder
 
 
 def _raise_all(form: list[FieldError], substance: list[FieldError], *, source: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -63,6 +64,11 @@ class JobFolder:
     def assignment(self) -> Path:
         """What the current attempt was given, in a job of the service."""
         return self.path / "assignment.json"
+
+    @property
+    def large(self) -> Path:
+        """Folder of the answers that are too large for the journal."""
+        return self.path / "large"
 
     @property
     def requests(self) -> Path:
@@ -130,6 +136,16 @@ class JobFolder:
             text = file.read()
             file.truncate(text.rfind(b"\n") + 1)
 
+    def carry_answers(self, earlier: JobFolder) -> None:
+        """Take over what the engine answered to an earlier job.
+
+        The journal is appended to, so it is copied; the large answers beside it never change, so they are linked.
+        """
+        if earlier.journal.is_file():
+            shutil.copyfile(earlier.journal, self.journal)
+        if earlier.large.is_dir():
+            shutil.copytree(earlier.large, self.large, copy_function=_linked)
+
     def archive(self, attempt: int) -> None:
         """Put away what an earlier attempt left, so that the next one begins with an empty folder."""
         left = [path for path in self.path.iterdir() if path.name not in KEPT and not path.name.startswith(".")]
@@ -161,6 +177,13 @@ class JobFolder:
     @property
     def _events(self) -> Path:
         return self.path / "events.jsonl"
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, Path(target))
 
 
 def replace_text(path: Path, text: str) -> None:

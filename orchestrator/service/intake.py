@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
-from pathlib import Path
 
 from clients.spec import GatewaySpec
 from launchers.compress.spec import CompressSpec
@@ -88,7 +86,7 @@ def _new_job(
     document = spec.model_dump(mode="json", exclude_unset=True)
     folder.spec.write_text(json.dumps(document))
     if resumed_from:
-        _carry_answers(resumed_from, folder)
+        folder.carry_answers(resumed_from)
     record = JobRecord(
         id=folder.id,
         name=spec.name or default_name(spec),
@@ -124,19 +122,3 @@ def _queued(new: NewJob) -> Event:
     return Event(
         seq=1, time=now(), attempt=0, type="state", state=State.QUEUED, phase=State.QUEUED.value, message="in the queue"
     )
-
-
-def _carry_answers(earlier: JobFolder, folder: JobFolder) -> None:
-    """The journal is appended to, so it is copied; what lies beside it is never changed."""
-    if earlier.journal.is_file():
-        shutil.copyfile(earlier.journal, folder.journal)
-    large = earlier.path / "large"
-    if large.is_dir():
-        shutil.copytree(large, folder.path / "large", copy_function=_linked)
-
-
-def _linked(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, Path(target))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.orchestrator.support import ROWS, Cli, wait_for
+from tests.orchestrator.support import FAKE, ROWS, Cli, wait_for
 
 WriteJob = Callable[..., Path]
 
@@ -282,6 +282,19 @@ def test_a_resumed_job_asks_only_what_was_not_answered(cli: Cli, write_job: Writ
     assert (code, job["results"][0]["score"], job["resumed_from"]) == (0, 100.0, folder.name)
     assert job["gateway"]["replayed"] >= 8
     assert job["gateway"]["asked"] == job["gateway"]["answered"] == 20
+
+
+def test_an_answer_too_large_for_the_journal_is_not_asked_for_again(
+    cli: Cli, write_job: WriteJob, tmp_path: Path
+) -> None:
+    rows = tmp_path / "large.jsonl"
+    rows.write_text(json.dumps({"question": "Say much.", "answer": "much " * 1_000_000 + "#### 12"}) + "\n")
+    evaluate = [{"evaluator": "straight", "datasets": [str(rows)]}]
+    spec = write_job(serve={"command": [*FAKE[:-1], str(rows), "--ignore-max-tokens"]}, evaluate=evaluate)
+    code, first = cli.job(spec)
+    assert (code, first["results"][0]["score"], first["gateway"]["replayed"]) == (0, 100.0, 0)
+    code, again = cli.job(spec, "--resume", first["id"])
+    assert (code, again["results"][0]["score"], again["gateway"]["replayed"]) == (0, 100.0, 1)
 
 
 def test_a_job_that_cannot_be_resumed_is_a_bad_command(cli: Cli, write_job: WriteJob) -> None:
