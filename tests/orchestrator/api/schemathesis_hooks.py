@@ -1,4 +1,4 @@
-"""Jobs that end at once in place of drawn ones, which no machine could run: what follows needs jobs that are there."""
+"""Jobs and deployments that end at once, in place of drawn ones that no machine could run: links need them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> sche
         return case
     if (case.method.upper(), case.path) == ("POST", "/jobs") and isinstance(case.body, dict):
         case.body = {**JOB, "priority": case.body.get("priority", 0)}
+        case.media_type = "application/json"
+    if (case.method.upper(), case.path) == ("POST", "/deployments") and isinstance(case.body, dict):
+        case.body = {"serve": JOB["serve"]}
         case.media_type = "application/json"
     if case.path in ("/jobs/{job}/events", "/jobs/{job}/logs/{name}"):
         case.query = {**(case.query or {}), "follow": "false"}  # else the answer takes as long as the job waits
