@@ -33,6 +33,16 @@ from orchestrator.evaluators.speed.prompts import PromptMaker
 TOKENIZER = Path(eval_configs.__file__).parent / "models" / "demo-arithmetic"
 
 
+# `vllm bench serve` without the rest of its command, which some builds of vLLM for processors cannot start.
+VLLM = """
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What the engine does and how it is pressed."""
@@ -118,11 +128,14 @@ async def _ours(port: int, scenario: Scenario) -> Figures:
 
 
 def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Figures:
-    data = {"prompt_tokens": 64, "output_tokens": scenario.output}
-    argv = [program, "benchmark", "run", "--target", f"http://127.0.0.1:{port}", "--model", "fake"]
-    argv += ["--profile", "concurrent", "--rate", str(scenario.streams), "--max-seconds", str(scenario.seconds)]
-    argv += ["--data", json.dumps(data), "--processor", str(TOKENIZER), "--request-type", "text_completions"]
-    argv += ["--output-path", str(folder / "found.json"), "--disable-console"]
+    whole = scenario.latency + scenario.output / scenario.pace
+    requests = scenario.streams * max(2, round(scenario.seconds / whole))
+    argv = [program, "run", "--profile", f"kind=concurrent,streams={scenario.streams}", "--disable-console"]
+    argv += ["--backend", f"kind=openai_http,target=http://127.0.0.1:{port},model=fake,request_format=/v1/completions"]
+    argv += ["--constraint", f"kind=max_requests,count={requests}"]
+    argv += ["--data", f"kind=synthetic_text,prompt_tokens=64,output_tokens={scenario.output}"]
+    argv += ["--tokenizer", f"kind=hf_auto,model={TOKENIZER}"]
+    argv += ["--output", f"kind=json,path={folder / 'found.json'}"]
     _run(argv, folder, HF_HUB_OFFLINE="1")
     metrics = json.loads((folder / "found.json").read_text())["benchmarks"][0]["metrics"]
 
@@ -149,7 +162,7 @@ def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Figur
 def vllm_bench(python: str, port: int, scenario: Scenario, folder: Path) -> Figures:
     whole = scenario.latency + scenario.output / scenario.pace
     prompts = scenario.streams * max(2, round(scenario.seconds / whole))
-    argv = [python, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai", "--model", "fake"]
+    argv = [python, "-c", VLLM, "--backend", "openai", "--model", "fake", "--temperature", "0"]
     argv += ["--base-url", f"http://127.0.0.1:{port}", "--dataset-name", "random", "--tokenizer", str(TOKENIZER)]
     argv += ["--random-input-len", "64", "--random-output-len", str(scenario.output), "--ignore-eos"]
     argv += ["--num-prompts", str(prompts), "--max-concurrency", str(scenario.streams), "--save-result"]

@@ -1,7 +1,7 @@
 """Speed by context length: one request at a time, warmed up, repeated.
 
 The speed is that of answers that come whole, as evaluators ask for them; the time to the first token is that of short
-streamed ones. Engines pay for streaming: llama-cpp-python generates ten times slower when each token is an event.
+streamed ones. Engines pay for streaming: llama-cpp-python is less than half as fast when each token is an event.
 """
 
 from __future__ import annotations
