@@ -104,8 +104,9 @@ _CHAT = {
 
 _LIMIT = """\
     # The first {limit} of what the data set's own range leaves.
-    if dataset.get("n", 1) > 1 or not isinstance(dataset["reader_cfg"].get("test_range", ""), str):
-        raise ValueError(dataset["abbr"] + " repeats or samples its questions: it cannot be limited")
+    plain = isinstance(dataset.get("reader_cfg"), dict)
+    if dataset.get("n", 1) > 1 or not plain or not isinstance(dataset["reader_cfg"].get("test_range", ""), str):
+        raise ValueError(dataset["abbr"] + " repeats or samples its questions: no limit")
     dataset["reader_cfg"]["test_range"] = dataset["reader_cfg"].get("test_range", "") + "[0:{limit}]"
 """
 _JUDGE = """\
@@ -182,11 +183,16 @@ def _of_datasets(spec: EvaluateSpec, configs: Sequence[DatasetConfig], folder: P
     parts = (
         _literal(config.custom.entry(spec.limit), 4) if config.custom else f"*{alias}" for config, _, alias in lists
     )
+    aliases = [alias for config, _, alias in lists if not config.custom]
+    helpers = [
+        *(["plain"] if spec.limit is not None and aliases else []),
+        *(["place"] if beside.judge and aliases else []),
+    ]
     return {
         "datasets": json.dumps([config.name for config in configs])[1:-1].replace("\\", "/").replace('"', "`"),
         "imports": "\n".join(["with read_base():", *imports, "\n"]) if imports else "",
         "lists": ", ".join(parts),
-        "leftovers": "".join(f"{alias}, " for config, _, alias in lists if not config.custom),
+        "leftovers": "".join(f"{name}, " for name in [*aliases, *helpers]),
         "changes": _changes(spec),
     }
 
@@ -212,7 +218,7 @@ def _of_model(spec: EvaluateSpec, configs: Sequence[DatasetConfig], target: Targ
         "extra": _literal(_extra(spec.generation)),
         "body": _literal(_body(spec.generation)),
         "temperature": spec.generation.temperature,
-        "max_tokens": given or DEFAULT_MAX_TOKENS,
+        "max_tokens": given or options.max_out_len or DEFAULT_MAX_TOKENS,
         "max_tokens_comment": "" if given else "  # where the data set says nothing",
         "concurrency": target.concurrency,
         "meta_template": _literal(options.meta_template or (None if text else _CHAT)),

@@ -125,6 +125,8 @@ def _custom(name: str, file: Path) -> DatasetConfig:
 
 
 def _reasons(name: str, source: ConfigSource, limit: int | None) -> Iterator[str]:
+    if source.lost:
+        yield f"`{name}` imports {source.lost[0]}, which is not there"
     if not source.variables:
         yield f"{source.file} defines no list of data sets (a variable whose name ends in `_datasets`)"
     elif not source.file.stem.isidentifier():

@@ -22,6 +22,8 @@ class ConfigSource:
     trees: dict[Path, ast.Module]
     package: Path | None
     """Folder of the installed `opencompass` package; None leaves its files out."""
+    lost: tuple[Path, ...] = ()
+    """Imported files that are not there or cannot be read."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -88,15 +90,19 @@ def read_source(file: Path, package: Path | None) -> ConfigSource:
     Raises: OSError, SyntaxError, UnicodeDecodeError for `file` itself; what cannot be read of its imports is left out.
     """
     trees = {file: parsed(file.read_bytes())}
-    waiting = [file]
+    waiting, lost = [file], []
     while waiting and len(trees) < _MOST_FILES:
         current = waiting.pop()
         for node in _base_imports(trees[current]):
             target = _imported_file(node, current, package)
-            if target is not None and target not in trees and (tree := _parsed(target)) is not None:
-                trees[target] = tree
-                waiting.append(target)
-    return ConfigSource(file, trees, package)
+            if target is None or target in trees:
+                continue
+            if (tree := _parsed(target)) is None:
+                lost.append(target)
+                continue
+            trees[target] = tree
+            waiting.append(target)
+    return ConfigSource(file, trees, package, tuple(lost))
 
 
 def _parsed(file: Path) -> ast.Module | None:

@@ -60,6 +60,7 @@ def installed(tmp_path: Path) -> Environment:
         hub_gen=plain("hub", kind="OnTheHub", path="people/trivia"),
         clp=plain("clp", inferencer="CLPInferencer"),
         fancy_gen=plain("fancy", evaluator="FancyEvaluator"),
+        lost_gen="with read_base():\n    from .nowhere import sums_datasets\n",
         code_gen=plain("code", evaluator="HumanEvalEvaluator"),
         sent_gen=plain("sent", evaluator="HumanevalXEvaluator"),
         likely_gen="with read_base():\n    from .sums_gen_123abc import sums_datasets\n",
@@ -155,6 +156,7 @@ def test_data_that_only_loading_can_tell_is_not_called_absent(installed: Environ
         ("clp", "CLPInferencer, which needs the probabilities of the whole vocabulary"),
         ("fancy_gen", "scored with fancy_metric, not installed beside OpenCompass: "),
         ("sent_gen", "sends the model's programs to a service"),
+        ("lost_gen", "nowhere.py, which is not there"),
         ("settings", "defines no list of data sets"),
     ],
 )
