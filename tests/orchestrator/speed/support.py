@@ -34,7 +34,7 @@ class Lateness:
 
     TICK = 0.01
     LIMIT = 0.004
-    """Seconds (90th percentile) above which a disagreement says nothing."""
+    """Seconds (99th percentile) above which a disagreement says nothing."""
 
     def __init__(self) -> None:
         self._late: list[float] = []
@@ -43,7 +43,7 @@ class Lateness:
     @property
     def disturbed(self) -> bool:
         """Whether the machine was too busy to time anything."""
-        return sorted(self._late)[int(0.9 * len(self._late))] > self.LIMIT
+        return sorted(self._late)[int(0.99 * len(self._late))] > self.LIMIT
 
     def watch(self) -> None:
         """Until `end`."""
