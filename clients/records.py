@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 128  # rows in memory at most: 0.3 ms to write
 _GAPS = 2048  # inter-token times kept per request: of a longer stream every second, fourth, ... one
 _ROWS = 20_000  # rows of one Parquet row group
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"(\w+)"')  # quotes within a text are escaped: no answer can say it
 _SAYS = re.compile(rb'"(?:content|text|reasoning|reasoning_content)"\s*:\s*"[^"]')
 
 
@@ -64,6 +65,8 @@ class RequestRow:
     """From the request to the end of its answer."""
     prompt_tokens: int | None
     completion_tokens: int | None
+    finish_reason: str | None = None
+    """Why the engine ended its (first) answer: `stop`, `length`, ...; None where it does not tell."""
 
 
 class TimedReply:
@@ -74,6 +77,7 @@ class TimedReply:
         self.first_token: float | None = None
         self._reply = reply
         self._asked = asked
+        self._finish: str | None = None
         self._streams = False
         self._last = asked
         self._gaps: list[float] = []
@@ -84,6 +88,7 @@ class TimedReply:
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """See `Visit`."""
         self.first_byte = time.monotonic() - self._asked
+        self._look_for_finish(body)
         await self._reply.whole(status, headers, body)
 
     async def start(self, status: int, headers: Headers, *, length: int | None = None) -> None:
@@ -94,6 +99,7 @@ class TimedReply:
 
     async def piece(self, data: bytes) -> None:
         """See `Visit`."""
+        self._look_for_finish(data)
         if self._streams:
             now = time.monotonic()
             if self.first_token is not None:
@@ -141,7 +147,12 @@ class TimedReply:
             total=total,
             prompt_tokens=tokens[0] if tokens else None,
             completion_tokens=tokens[1] if tokens else None,
+            finish_reason=self._finish,
         )
+
+    def _look_for_finish(self, data: bytes) -> None:
+        if self._finish is None and (found := _FINISH.search(data)):
+            self._finish = found[1].decode()
 
     def _inter_token(self) -> tuple[float, float, float] | tuple[None, None, None]:
         if not self._gaps:

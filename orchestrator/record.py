@@ -14,6 +14,7 @@ from clients.fidelity.report import Fidelity
 from launchers.errors import CompressFailed, LaunchError
 from launchers.server import tail_of
 from orchestrator.errors import DeploymentFailed, OrchestratorError
+from orchestrator.identity import ServingIdentity
 from orchestrator.results import DatasetResult
 from orchestrator.speed import SpeedResult
 
@@ -121,11 +122,15 @@ class JobRecord(BaseModel):
     """Seconds per phase."""
     resources: dict[str, Any] = {}
     """GPUs, ports, processes, commands, versions."""
+    fingerprint: ServingIdentity | None = None
+    """What served: all that a score depends on beside the questions."""
     probe: dict[str, Any] | None = None
     """What the real generation answered."""
     fidelity: Fidelity | None = None
     """What is known about the engine's answers: see docs/fidelity.md."""
     failure: Failure | None = None
+    notes: list[str] = []
+    """What of an OpenCompass config was not carried over to the job, or in another way."""
     results: list[DatasetResult] = []
     speed: list[SpeedResult] = []
     """What each evaluator `speed` measured."""

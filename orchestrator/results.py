@@ -28,6 +28,8 @@ class Sample(BaseModel):
     """Whether the evaluator counts it right; None when it failed or the metric is not per sample."""
     value: float | None = None
     """What the metric gives it, in the unit of the score, where that is a number and not right or wrong."""
+    cut: bool = False
+    """Whether the engine ended the output at `max_tokens`, as far as it can be told."""
     failed: str | None = None
     """Why there is no answer (`http_500`, `empty_answer`, ...); None when there is one."""
 

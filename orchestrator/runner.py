@@ -25,12 +25,14 @@ from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError,
 from orchestrator.evaluation import EvaluatorRun
 from orchestrator.evaluators.registry import environment_of, get_evaluator, missing_hint
 from orchestrator.fidelity import prove_fidelity
+from orchestrator.fingerprint import serving_identity
 from orchestrator.history import History, View
 from orchestrator.job_folder import JobFolder
 from orchestrator.plan import target_of
 from orchestrator.record import Failure, JobRecord, State, failure_of
 from orchestrator.replicas import Tell
 from orchestrator.report import write_report
+from orchestrator.reporting.examining import examine
 from orchestrator.results import DatasetResult, Sample
 from orchestrator.serving import Serving
 from orchestrator.settings import Settings
@@ -148,6 +150,7 @@ class Runner:
         made = await self._compress(self._spec.compress) if self._spec.compress else {}
         allocation = serving.allocate()
         history.record.resources = {**allocation.describe(), **made}
+        history.record.fingerprint = await asyncio.to_thread(serving_identity, self._spec, serving.spec, allocation)
         url = await serving.open_gateway(journal=self._folder.journal, records=self._folder.requests)
         history.note("allocating", f"gateway listens on {url}", {"url": url})
         await self._start_evaluator(0, url)
@@ -244,6 +247,8 @@ class Runner:
         record.resources = {**record.resources, **self._serving.restarts()}
         if self._folder.requests.exists():
             await asyncio.to_thread(write_parquet, self._folder.requests, self._folder.path / "requests.parquet")
+            examined = await asyncio.to_thread(examine, self._folder, record, self._samples)
+            record.results, self._samples = examined.results, examined.samples
 
     def _publish(self, state: State) -> None:
         record = self.history.record
