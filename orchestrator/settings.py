@@ -59,7 +59,7 @@ class ServiceSettings(BaseModel):
     request_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a request must have arrived whole."""
     max_connections: Annotated[int, Field(ge=1)] = 1000
-    """Connections at once; more are answered 503."""
+    """Requests under way at once, streams among them; more are answered 503."""
     rate_per_minute: Annotated[int, Field(ge=1)] | None = 6000
     """Requests per minute of one token that names no rate of its own. None: no limit."""
     max_queued: Annotated[int, Field(ge=1)] | None = 100_000

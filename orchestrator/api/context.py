@@ -46,13 +46,13 @@ class Context:
         return found
 
 
-def context_of(request: Request) -> Context:
-    """The context of the application that answers."""
+async def context_of(request: Request) -> Context:
+    """The context of the application that answers. A coroutine, as the next one: others are run in a thread each."""
     context: Context = request.app.state.context
     return context
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """Who asks, as the gate found."""
     caller: Caller = request.state.caller
     return caller

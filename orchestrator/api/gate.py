@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.access import REPORTS, Doorman
 from orchestrator.api.audit import Audit
-from orchestrator.api.problems import HttpError, problem_response
+from orchestrator.api.limits import Bucket
+from orchestrator.api.problems import HttpError, internal_error, problem_response
 from orchestrator.errors import OrchestratorError
 from orchestrator.store.rows import AuditEntry
 
@@ -27,6 +28,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Sent with every answer that does not set them itself."""
+STRANGERS = 600
+"""Refusals of nobody in particular that are written down per minute: others cannot fill the disk."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 Observe = Callable[[str, str, int, float], None]
 """Told of each request: (method, route, status, seconds)."""
@@ -45,6 +48,7 @@ class Gate:
         self._max_body = max_body
         self._max_requests = max_requests
         self._running = 0
+        self._strangers = Bucket(STRANGERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -59,6 +63,11 @@ class Gate:
                 await self._app(scope, self._limited(scope, receive), passage.send)
             else:
                 await refused(scope, receive, passage.send)
+        except Exception as error:  # noqa: BLE001 - whatever a route does, its client gets an answer, and the log why
+            scope["state"]["problem"] = "internal_error"
+            response = internal_error(error, scope["path"])
+            if passage.status == 0:
+                await response(scope, receive, passage.send)
         finally:
             self._running -= 1
             self._note(scope, passage)
@@ -101,18 +110,22 @@ class Gate:
     def _note(self, scope: Scope, passage: Passage) -> None:
         route = getattr(scope.get("route"), "path", None)
         self._observe(scope["method"], route or "(none)", passage.status, time.perf_counter() - passage.began)
+        if REPORTS.fullmatch(scope["path"]) is None and (scope["method"] not in _SAFE or passage.status in (401, 403)):
+            self._write_down(scope, passage, route or scope["path"])
+
+    def _write_down(self, scope: Scope, passage: Passage, route: str) -> None:
         state = scope["state"]
-        reported = REPORTS.fullmatch(scope["path"]) is not None
-        if reported or (scope["method"] in _SAFE and passage.status not in (401, 403)):
-            return
         caller = state.get("caller")
+        done = 0 < passage.status < 400
+        if caller is None and not done and not self._strangers.may():
+            return
         self._audit.note(
             AuditEntry(
                 time=time.time(),
                 token=caller.name if caller else None,
-                action=f"{scope['method']} {route or scope['path']}",
+                action=f"{scope['method']} {route}",
                 target=passage.location or scope["path"],
-                outcome="done" if passage.status < 400 else state.get("problem", f"http_{passage.status}"),
+                outcome="done" if done else state.get("problem", f"http_{passage.status}"),
                 detail={"status": passage.status, "from": scope["client"][0] if scope["client"] else None},
             )
         )

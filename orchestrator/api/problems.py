@@ -108,6 +108,13 @@ def problem_response(error: OrchestratorError | launching.LaunchError | ClientEr
     return _respond(status, error.code, error.message, error.hint, errors, headers)
 
 
+def internal_error(error: Exception, path: str) -> Response:
+    """The answer to what nobody foresaw; the log has the rest."""
+    structlog.get_logger().error("request failed", path=path, exc_info=error)
+    hint = "this is a bug of the orchestrator; the service's log has the traceback"
+    return _respond(500, "internal_error", f"{type(error).__name__} while answering", hint, (), {})
+
+
 def register_problems(app: FastAPI) -> None:
     """Make every error of the application, and of the framework, a problem."""
     for kind in (OrchestratorError, launching.LaunchError, ClientError):
@@ -115,7 +122,6 @@ def register_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _left)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -146,12 +152,6 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _left(request: Request, error: Exception) -> Response:
     """Nobody reads it."""
     return _respond(408, "request_timeout", "the client left before its request was whole", "", (), {})
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    structlog.get_logger().error("request failed", path=request.url.path, exc_info=error)
-    hint = "this is a bug of the orchestrator; the service's log has the traceback"
-    return _respond(500, "internal_error", f"{type(error).__name__} while answering", hint, (), {})
 
 
 def _methods_of(request: Request) -> set[str]:

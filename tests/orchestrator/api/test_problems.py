@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.orchestrator.api.support import Running, job_spec, problem
 
@@ -148,3 +150,17 @@ async def test_a_service_that_is_not_ready_says_so(service: Running) -> None:
     finally:
         service.service.not_ready = ""
     assert (await service.client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_a_bug_is_a_problem_too_and_tells_nothing_of_the_inside(service: Running) -> None:
+    job = (await service.submit(job_spec()))["id"]
+    await service.over(job)
+    with sqlite3.connect(service.settings.root / "service.db") as database:
+        database.execute("UPDATE records SET record = ? WHERE job_id = ?", ('{"name": 3}', job))
+    database.close()
+    with structlog.testing.capture_logs() as lines:
+        answer = await service.client.get(f"/jobs/{job}")
+    assert [line["path"] for line in lines if line["event"] == "request failed"] == [f"/jobs/{job}"]
+    told = problem(answer, 500, "internal_error")
+    assert told["detail"] == "ValidationError while answering"
+    assert answer.headers["x-content-type-options"] == "nosniff"
