@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 
@@ -16,6 +17,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.logs import configure_logging
 from orchestrator.service.core import Service
 from orchestrator.settings import Settings
+from orchestrator.traces import Collector, Traces
 from orchestrator.webhooks import Webhooks
 
 INTERRUPTED = 130
@@ -48,7 +50,13 @@ async def _serve(settings: Settings, as_json: bool) -> signal.Signals:
     service = Service.open(settings)
     try:
         app = create_app(service, settings)
-        async with http_server(app, settings) as url, service.running(url), Webhooks(service, settings).running():
+        traces = Traces(service, Collector.named(os.environ))
+        async with (
+            http_server(app, settings) as url,
+            service.running(url),
+            Webhooks(service, settings).running(),
+            traces.running(),
+        ):
             print(json.dumps({"url": url}) if as_json else url, flush=True)
             return await received
     finally:

@@ -21,6 +21,7 @@ import httpx
 
 from clients.service.signature import HEADER, sign
 from orchestrator.api.views import summary
+from orchestrator.errors import NotFound
 from orchestrator.job_folder import replace_text
 from orchestrator.record import Event
 from orchestrator.service.core import Service
@@ -107,7 +108,8 @@ class Webhooks:
         if row is None or not row.state.terminal:
             return
         body = json.dumps({"type": f"job.{row.state}", "job": summary(row, row.record)}, default=str)
-        self._service.store.deliveries.add(job_id, url, body)
+        with contextlib.suppress(NotFound):  # deleted meanwhile
+            self._service.store.deliveries.add(job_id, url, body)
 
     async def _deliver(self, http: httpx.AsyncClient, delivery: DeliveryRow) -> None:
         rooms, hook = self._service.store.deliveries, self._hooks.get(delivery.url)
@@ -142,13 +144,13 @@ async def _call(http: httpx.AsyncClient, hook: Webhook, delivery: DeliveryRow) -
     """Why the receiver did not take it; None: it did. Raises: Refused."""
     try:
         status = await _post(http, hook, delivery)
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     return None if 200 <= status < 300 else f"HTTP {status}"
 
 
 async def _post(http: httpx.AsyncClient, hook: Webhook, delivery: DeliveryRow) -> int:
-    """The status that the receiver answers with. Raises: Refused, httpx.HTTPError, OSError."""
+    """The status that the receiver answers with. Raises: Refused, and what `_call` catches."""
     url = httpx.URL(hook.url)
     body = delivery.body.encode()
     headers = {

@@ -39,7 +39,10 @@ Spec = Mapping[str, Any] | Path
 """A spec as a mapping, or a YAML or JSON file, which is sent as it is."""
 PAUSE = 0.5
 """Seconds between two looks at what is not streamed, and before a stream is opened again."""
+LEAST = 0.2
+"""Seconds that are read at least once a stream is open, however long that took."""
 BLOCK = 64 * 1024
+_FOR_EVER = 86400.0  # a log may say nothing for long
 Shown = TypeVar("Shown", bound=Document)
 
 
@@ -136,7 +139,7 @@ class ServiceClient:
                 with self._service.streaming(path, silence=silence, headers=headers) as answer:
                     if answer.status_code == httpx.codes.NO_CONTENT:
                         return
-                    for event in _events(answer, end):
+                    for event in _events(answer, max(end, time.monotonic() + LEAST)):
                         after = event.seq
                         yield event
                         if event.state.terminal:
@@ -161,16 +164,18 @@ class ServiceClient:
         seen = 0
         while True:
             try:
-                with self._service.streaming(path, params=asked) as answer:
+                with self._service.streaming(path, silence=_FOR_EVER, params=asked) as answer:
                     for piece in _after(seen, answer.iter_bytes(BLOCK)):
                         seen += len(piece)
                         yield piece
-                return
-            except httpx.ReadTimeout:
-                continue  # nothing was logged for long
+                if not follow or attempt is not None or self.job(job).state.terminal:
+                    return
+                why = "the service stopped"
             except httpx.TransportError as error:
-                if tail is not None:
-                    raise ServiceUnreachable(f"log {name} of job {job} broke off: {error}") from error
+                why = str(error) or type(error).__name__
+            if tail is not None:
+                raise ServiceUnreachable(f"log {name} of job {job} broke off: {why}", hint="ask again")
+            time.sleep(PAUSE)
 
     def results(self, job: str) -> list[DatasetResult]:
         """Scores, over the answered samples."""

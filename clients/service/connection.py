@@ -38,18 +38,15 @@ class Connection:
 
     def __init__(self, url: str, token: str | None, timeout: float, patience: float) -> None:
         """Raises: BadRequest for what is no URL."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadRequest(f"{url!r} is not a URL of a service", hint="e.g. http://127.0.0.1:8420")
+        host = _host_of(url)
         self.url = url.rstrip("/")
         self._patience = patience
-        self._timeout = timeout
         self._met = False
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(timeout, connect=CONNECT),
-            trust_env=parts.hostname not in _LOOPBACK,  # a proxy of the environment does not lead to this machine
+            trust_env=host not in _LOOPBACK,  # a proxy of the environment does not lead to this machine
         )
 
     def close(self) -> None:
@@ -77,13 +74,13 @@ class Connection:
     def streaming(
         self, path: str, *, silence: float = SILENCE, headers: Mapping[str, str] | None = None, **parts: Any
     ) -> Iterator[httpx.Response]:
-        """An answer to a GET that is read as it comes; lost after `silence` seconds without a byte.
+        """An answer to a GET that is read as it comes; once begun, lost after `silence` seconds without a byte.
 
         Raises: ServiceError for what comes back in its place; httpx.TransportError while it is read.
         """
-        timeout = httpx.Timeout(self._timeout, connect=CONNECT, read=silence)
-        request = self._http.build_request("GET", path, headers=headers, timeout=timeout, **parts)
+        request = self._http.build_request("GET", path, headers=headers, **parts)
         answer = self._answered(request, again=True, stream=True)
+        request.extensions["timeout"]["read"] = silence  # a slow beginning is no silence
         try:
             yield answer
         finally:
@@ -129,3 +126,14 @@ class Connection:
             return ServiceUnreachable(f"no service answers at {self.url}: {told}", hint=hint)
         hint = "whether it was done is not known: look before you ask again"
         return ServiceUnreachable(f"the connection to {self.url} broke: {told}", hint=hint)
+
+
+def _host_of(url: str) -> str:
+    """Raises: BadRequest."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+    except ValueError:
+        pass  # a port that is no number, a bracket that is not closed
+    raise BadRequest(f"{url!r} is not a URL of a service", hint="e.g. http://127.0.0.1:8420")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ class Answer:
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    delay: float = 0.0
 
 
 LOST = Answer(status=None)
@@ -62,6 +64,7 @@ def scripted(answers: Sequence[Answer]) -> Iterator[Scripted]:
             self.close_connection = answer.cut or answer.status is None
             if answer.status is None:
                 return
+            time.sleep(answer.delay)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

@@ -150,9 +150,11 @@ def test_something_else_at_the_url_is_no_service(answer: Answer) -> None:
         assert "URL of the service" in raised.value.hint
 
 
-def test_what_is_no_url_is_said() -> None:
-    with pytest.raises(BadRequest, match="127"):
-        ServiceClient("127.0.0.1:8420")
+@pytest.mark.parametrize("url", ["127.0.0.1:8420", "http://", "http://host:port", "ftp://host", "http://[::1"])
+def test_what_is_no_url_is_said(url: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        ServiceClient(url)
+    assert "http://127.0.0.1:8420" in raised.value.hint
 
 
 def test_events_go_on_where_the_connection_was_cut() -> None:
@@ -174,11 +176,25 @@ def test_events_end_quietly_after_their_time() -> None:
         assert 0.4 < time.monotonic() - began < 3
 
 
+def test_a_slow_service_is_not_a_silent_one() -> None:
+    slow = Answer(200, event(1) + event(2, "failed"), {"Content-Type": "text/event-stream"}, delay=0.6)
+    with scripted([slow]) as service, ServiceClient(service.url) as client:
+        assert [one.seq for one in client.events("j", timeout=0.3)] == [1, 2]
+        assert len(service.requests) == 1
+
+
 def test_a_log_goes_on_where_the_connection_was_cut() -> None:
-    with scripted([Answer(200, b"first\nsec", cut=True), Answer(200, b"first\nsecond\nthird\n")]) as service:
-        with ServiceClient(service.url) as client:
-            assert b"".join(client.log("j", "engine-0", follow=True)) == b"first\nsecond\nthird\n"
-        assert [path for _, path, _ in service.requests] == ["/jobs/j/logs/engine-0?follow=true"] * 2
+    answers = [
+        Answer(200, b"first\nsec", cut=True),
+        Answer(200, b"first\nsecond\n"),  # the service stops
+        document(JOB),
+        Answer(200, b"first\nsecond\nthird\n"),
+        document({**JOB, "state": "failed"}),
+    ]
+    with scripted(answers) as service, ServiceClient(service.url) as client:
+        assert b"".join(client.log("j", "engine-0", follow=True)) == b"first\nsecond\nthird\n"
+        asked = [path for _, path, _ in service.requests]
+    assert asked.count("/jobs/j/logs/engine-0?follow=true") == 3
 
 
 def test_a_list_is_read_page_by_page_and_only_as_far_as_it_is_wanted() -> None:

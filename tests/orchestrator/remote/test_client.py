@@ -75,6 +75,7 @@ def test_a_plan_starts_nothing(client: ServiceClient) -> None:
     assert [job.id for job in client.jobs()] == before
 
 
+@pytest.mark.slow
 def test_a_deployment_from_its_start_to_its_end(client: ServiceClient, tmp_path: Path) -> None:
     wanted = tmp_path / "wanted.yaml"
     wanted.write_text(f"name: lasting\nserve: {{engine: custom, model: fake, command: {FAKE!r}}}\n")

@@ -34,6 +34,7 @@ def test_a_job_is_submitted_watched_and_found_again(remote: Cli, write_job: Writ
     assert (watched.returncode, json.loads(watched.stdout)["state"]) == (0, "succeeded")
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_and_the_exit_code_says_so(remote: Cli, write_job: WriteJob) -> None:
     job = remote.run("submit", str(write_job(*ENDLESS))).stdout.strip()
     shown = wait_for(lambda: _mentions("starting", remote.run("show", job).stdout), "start of the job")
@@ -47,6 +48,7 @@ def test_a_job_is_cancelled_and_the_exit_code_says_so(remote: Cli, write_job: Wr
     assert (again.returncode, "conflict" in again.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_watching_leaves_the_job_running(remote: Cli, client: ServiceClient, write_job: WriteJob) -> None:
     job = client.submit(spec(*ENDLESS))
     watching = remote.start("watch", job.id)
@@ -60,6 +62,7 @@ def test_ctrl_c_while_watching_leaves_the_job_running(remote: Cli, client: Servi
     client.wait(job.id, 60)
 
 
+@pytest.mark.slow
 def test_a_failed_job_says_why_and_a_retry_fails_again(remote: Cli, write_job: WriteJob) -> None:
     failed = remote.run("submit", str(write_job("--exit-on-load", "7")), "--watch", "--json")
     assert (failed.returncode, json.loads(failed.stdout)["failure"]["code"]) == (1, "engine_exited")
@@ -85,6 +88,7 @@ def test_files_beside_the_spec_are_found_by_the_service(remote: Cli, write_job: 
     assert json.loads(plan.stdout)["evaluators"][0]["evaluator"] == "straight"
 
 
+@pytest.mark.slow
 def test_the_same_key_makes_one_job(remote: Cli, write_job: WriteJob, client: ServiceClient) -> None:
     path = str(write_job(*ENDLESS))
     ids = {remote.run("submit", path, "--key", "of-the-terminal").stdout.strip() for _ in range(2)}
@@ -104,6 +108,7 @@ def test_without_a_service_the_next_step_is_said(cli: Cli, write_job: WriteJob) 
     assert "http://" in cli.run("jobs").stderr
 
 
+@pytest.mark.slow
 def test_deployments_of_a_service_that_is_named(served: Running) -> None:
     elsewhere = Cli(served.home.parent / "elsewhere")
     elsewhere.home.mkdir(exist_ok=True)

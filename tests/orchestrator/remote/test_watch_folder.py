@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
 import yaml
 
 from clients.service import ServiceClient
@@ -13,14 +14,23 @@ from tests.orchestrator.service.support import spec
 from tests.orchestrator.support import Cli, wait_for
 from tests.orchestrator.test_checkpoints import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
+
+def write_spec(path: Path, name: str) -> Path:
+    """Its engine has one name for whatever it serves."""
+    document = spec(name=name, limit=3)
+    document["serve"]["served_model_name"] = "fake"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
 
 def test_each_checkpoint_becomes_a_job_once(remote: Cli, client: ServiceClient, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     write_checkpoint(runs / "step-1", fill=1)
     (runs / "step-2").mkdir()
-    job = tmp_path / "job.yaml"
-    job.write_text(yaml.safe_dump(spec(name="tuned", limit=3)))
+    job = write_spec(tmp_path / "job.yaml", "tuned")
     command = ("watch-folder", str(runs), "--spec", str(job), "--settle", "0", "--every", "0.2", "--once")
     assert "step-1" in remote.run(*command, "--dry-run").stdout
     first = remote.run(*command, "--json")
@@ -40,8 +50,7 @@ def test_each_checkpoint_becomes_a_job_once(remote: Cli, client: ServiceClient, 
 def test_a_folder_is_watched_until_ctrl_c(remote: Cli, client: ServiceClient, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
-    job = tmp_path / "job.yaml"
-    job.write_text(yaml.safe_dump(spec(name="watched", limit=3)))
+    job = write_spec(tmp_path / "job.yaml", "watched")
     watching = remote.start("watch-folder", str(runs), "--spec", str(job), "--settle", "0", "--every", "0.1")
     write_checkpoint(runs / "step-9", fill=9)
     found = wait_for(lambda: [one for one in client.jobs() if one.name == "watched: step-9"], "job of the checkpoint")
