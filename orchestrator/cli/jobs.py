@@ -15,6 +15,7 @@ from launchers.compress.registry import get_tool
 from launchers.environments import Environments, Recipe
 from launchers.registry import get_engine
 from orchestrator.cli.environments import install_all
+from orchestrator.cli.one_click import Asked, refuse_for_specs, run_config
 from orchestrator.cli.output import EXIT_OF_STATE, Exit, print_failure, print_json, stderr, stdout
 from orchestrator.cli.tables import plan_text, summary
 from orchestrator.cli.view import LiveView
@@ -42,7 +43,17 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    spec: Annotated[Path, typer.Argument(help="Job spec, YAML or JSON.", show_default=False)],
+    spec: Annotated[Path, typer.Argument(help="Job spec, YAML or JSON; or an OpenCompass config.", show_default=False)],
+    accelerator: Annotated[
+        str | None, typer.Option("-a", "--accelerator", help="OpenCompass config: the engine for its models.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="OpenCompass config: first N samples of each set.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="OpenCompass config: leave this key out though answers change; repeatable.")
+    ] = None,
+    serve: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="OpenCompass config: a field of `serve`; repeatable.")
+    ] = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
     install: Install = False,
@@ -50,9 +61,15 @@ def run(
 ) -> None:
     """Serve, probe, evaluate and tear down, here and now; the table at the end.
 
-    Exit codes: 0 succeeded, 1 failed, 2 bad spec, 3 incomplete, 4 cancelled, 130 interrupted.
+    An OpenCompass config (`eval_x.py -a vllm`) becomes a job per Hugging Face model, run in turn.
+    Exit codes: 0 succeeded, 1 failed, 2 bad spec, 3 incomplete, 4 cancelled, 130 interrupted; of several
+    jobs the worst.
     """
     settings = Settings.load()
+    asked = Asked(spec, accelerator, limit, allow or [], serve or [], resume, as_json, dry_run, install)
+    if spec.suffix == ".py":
+        run_config(asked, settings)
+    refuse_for_specs(asked)
     if install:
         install_all(missing_for(load_spec(spec)[0], settings), settings)
     job, base = read_job(spec, settings)

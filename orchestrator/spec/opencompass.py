@@ -35,6 +35,9 @@ class OpenCompassSpec(BaseModel):
     """`text`: plain completions without the model's chat template, for base models."""
     meta_template: dict[str, Any] | None = None
     """OpenCompass's meta template; with `prompts: text`, what stands before and after the text of each role."""
+    max_out_len: Annotated[int, Field(ge=1)] | None = None
+    """Longest answer in tokens where the data set's config names none; `generation.max_tokens` wins over both.
+    Default: 1024."""
     strip_prompts: bool = False
     """Line breaks at the end of prompts are not sent: Llama models complete code badly after one."""
     judge: JudgeSpec | None = None

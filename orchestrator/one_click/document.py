@@ -1,0 +1,63 @@
+"""The job spec that the items of one model add up to, as a document in the words of `orchestrator run SPEC`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.one_click.items import Argument, Item, Part, Set
+
+
+def document(
+    abbr: str, items: Iterable[Item], config: str, name: str, engine: str, limit: int | None, serve: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`config` is the file of the data sets, `name` what the user calls it; `serve` wins over the items."""
+    found = list(items)
+    evaluate = {
+        "evaluator": "opencompass",
+        "datasets": [config],
+        **({"limit": limit} if limit is not None else {}),
+        "generation": _values(found, "generation"),
+        "opencompass": _values(found, "opencompass"),
+    }
+    served = _served(found, engine, serve)
+    rules = _rules(found)
+    return {
+        "name": f"{abbr} on {engine}"[:200],
+        "serve": served,
+        **_compressed(found, str(served.get("model", ""))),
+        **({"gateway": {"rules": rules}} if rules else {}),
+        "evaluate": [evaluate],
+        "labels": {"config": name, "model": abbr},
+    }
+
+
+def _served(items: list[Item], engine: str, serve: Mapping[str, Any]) -> dict[str, Any]:
+    words = [word for item in items if isinstance(item, Argument) for word in item.words]
+    arguments = [*words, *serve.get("extra_args", [])]
+    merged = {"engine": engine, **_values(items, "serve"), **serve}
+    return {**merged, **({"extra_args": arguments} if arguments else {})}
+
+
+def _compressed(items: list[Item], model: str) -> dict[str, Any]:
+    """llama.cpp serves one GGUF file: made of the model's folder first."""
+    wanted = _values(items, "compress")
+    path = Path(model).expanduser()
+    if not wanted or path.suffix == ".gguf" or any(path.glob("*.gguf")):
+        return {}
+    return {"compress": {"tool": "gguf", **wanted}}
+
+
+def _rules(items: list[Item]) -> list[dict[str, Any]]:
+    """Stop words as Hugging Face's classes apply them: whatever the engine does with them, no answer goes past one."""
+    parameters = _values(items, "parameters")
+    stops = _values(items, "generation").get("stop")
+    return [
+        *([{"rule": "set_parameters", "values": parameters}] if parameters else []),
+        *([{"rule": "stop_strings"}] if stops else []),
+    ]
+
+
+def _values(items: list[Item], part: Part) -> dict[str, Any]:
+    return {item.field: item.value for item in items if isinstance(item, Set) and item.part == part}
