@@ -21,6 +21,7 @@ def markdown(record: JobRecord, samples: Sequence[Sample], plots: Sequence[str] 
         f"# {record.name}: {record.state}\n",
         *_failure(record),
         *_scores(record.results),
+        *_notes(record.notes),
         *speed_section(record.speed, plots),
         *_phases(record),
         *_served(record),
@@ -77,6 +78,10 @@ def _scores(results: Sequence[DatasetResult]) -> list[str]:
     ]
     notes = [f"- {result.dataset}: {note}" for result in results for note in result.notes]
     return ["## Scores\n", head, "|---|---|---:|---:|---:|---:|---:|", *rows, "", *notes, ""]
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return ["## Not carried over from the config as it was\n", *(f"- {note}" for note in notes), ""] if notes else []
 
 
 def _phases(record: JobRecord) -> list[str]:
