@@ -88,6 +88,7 @@ async def test_a_job_is_its_submitters_and_the_admins(exposed: Running) -> None:
         assert (await exposed.client.delete(f"/jobs/{job}", headers=owner)).status_code == 204
 
 
+@pytest.mark.slow
 async def test_keys_of_two_tokens_never_meet(exposed: Running) -> None:
     one, two = exposed.token("c-1", "submit"), exposed.token("c-2", "submit")
     key = {"Idempotency-Key": "same"}

@@ -48,6 +48,7 @@ async def test_two_variants_are_two_jobs_and_one_table(service: Running) -> None
     assert [one["id"] for one in listed] == [done["id"]]
 
 
+@pytest.mark.slow
 async def test_a_comparison_goes_on_after_the_service_was_away(new_home: Callable[[], Path]) -> None:
     home = new_home()
     async with running(home) as first:

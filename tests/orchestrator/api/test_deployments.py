@@ -51,6 +51,7 @@ async def test_a_deployment_serves_until_it_is_deleted(service: Running) -> None
     assert (await service.client.get("/deployments?living=true")).json()["items"] == []
 
 
+@pytest.mark.slow
 async def test_a_job_with_the_same_serve_uses_the_deployment(service: Running) -> None:
     place = (await service.client.post("/deployments", json=deployment("shared"))).headers["location"]
     ready = await until(service, place, "ready")

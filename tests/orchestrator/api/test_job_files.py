@@ -86,6 +86,7 @@ async def test_a_long_log_is_cut_at_the_right_line(service: Running, job: dict[s
         assert text == "".join([*lines, "no newline"][-tail:])
 
 
+@pytest.mark.slow
 async def test_a_log_is_followed_until_the_job_is_over(service: Running) -> None:
     job = (await service.submit(job_spec("--load-time", "1")))["id"]
 

@@ -232,6 +232,7 @@ async def test_an_engine_that_prints_its_secret_is_not_quoted(knowing: Running) 
     assert VALUE not in str(done)
 
 
+@pytest.mark.slow
 @module_loop
 async def test_a_secret_that_is_missing_fails_the_job_by_name(knowing: Running) -> None:
     spec = job_spec()
