@@ -126,7 +126,7 @@ async def _run(command: Command, run: Run) -> None:
     with (run.folder.parent / "logs" / f"{run.folder.name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command.argv, cwd=command.cwd, env=env, stdout=log, stderr=log)
         try:
-            async with asyncio.timeout(180):
+            async with asyncio.timeout(280):
                 await process.wait()
         finally:
             if process.returncode is None:
