@@ -45,6 +45,8 @@ def configure_logging(form: Format = "auto", stream: TextIO = sys.stderr) -> Non
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
+    for chatty in ("alembic.runtime.migration", "httpx"):  # the latter would log URLs, which may hold secrets
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
