@@ -12,8 +12,6 @@ from pathlib import Path
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-HEAD = 64 * 1024
-"""Bytes read at both ends of a file to tell it from another; the first weights of two steps differ."""
 LARGEST_HEADER = 100_000_000
 """Bytes; the format allows no more."""
 
@@ -34,7 +32,7 @@ class Checkpoint:
 
     path: Path
     key: str
-    """Of its path and content: what is written anew in its place is another one."""
+    """Of its path, and of size and time of its weights: what is written anew in its place is another one."""
 
 
 def whole_checkpoints(folder: Path, rule: Completeness, now: float | None = None) -> list[Checkpoint]:
@@ -99,16 +97,10 @@ def _cut(file: Path) -> str | None:
 
 
 def _key(path: Path) -> str:
+    """No content: parts of it can be equal in two steps (frozen weights), and all of it takes minutes to read."""
     digest = hashlib.sha256(str(path.resolve()).encode())
     for file in _files(path):
         if file.suffix in WEIGHTS:
-            digest.update(f"\0{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-            digest.update(_ends(file))
+            facts = file.stat()
+            digest.update(f"\0{file.relative_to(path)}\0{facts.st_size}\0{facts.st_mtime_ns}".encode())
     return digest.hexdigest()[:32]
-
-
-def _ends(file: Path) -> bytes:
-    with file.open("rb") as reading:
-        head = reading.read(HEAD)
-        reading.seek(max(HEAD, file.stat().st_size - HEAD))
-        return head + reading.read(HEAD)
