@@ -20,6 +20,7 @@ from orchestrator.cli import (
     journal,
     probing,
     remote,
+    report,
     serve,
     serving,
     top,
@@ -43,6 +44,7 @@ probing.register(app)
 top.register(app)
 serve.register(app)
 remote.register(app)
+report.register(app)
 watch_folder.register(app)
 chat.register(app)
 environments.register(app)

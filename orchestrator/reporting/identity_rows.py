@@ -18,7 +18,7 @@ def identity_rows(identity: ServingIdentity | None) -> list[tuple[str, str]]:
         "digest": identity.digest,
         "engine": " ".join(filter(None, (identity.engine, identity.version))),
         "torch": identity.torch,
-        "environment (hash of its pins)": identity.requirements,
+        "environment pins": identity.requirements,
         "packages off their pins": _named(identity.packages_off) or None,
         "model": identity.model,
         "model files": identity.model_hash,
