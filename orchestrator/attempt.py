@@ -45,8 +45,10 @@ def main(argv: list[str]) -> int:
 
 
 def _run_owned(folder: JobFolder, attempt: int) -> int:
-    assignment = read_assignment(folder)
-    # Given up while this process began: another attempt is the job's by now.
+    try:
+        assignment = read_assignment(folder)
+    except FileNotFoundError:  # given up while this process began
+        return NOT_OURS
     if assignment.attempt != attempt or folder.read().state.terminal:
         return NOT_OURS
     folder.mend()

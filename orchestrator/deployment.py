@@ -154,9 +154,14 @@ class Deployment:
         self._stopped = False
 
     async def run(self, ready: Callable[[DeploymentRecord], None]) -> DeploymentRecord:
-        """Start, call `ready` once it answers, serve until `stop`; returns the record, nothing left running."""
+        """Start, call `ready` once it answers, serve until `stop`; returns the record, nothing left running.
+
+        Nothing is started where the record says that it is over.
+        """
         lock = own(self._folder.lock)
         try:
+            if (written := self._folder.read()) and written.state in ("stopped", "failed"):
+                return written  # given up before it began
             self._work = asyncio.create_task(self._serve(ready))
             if self._stopped:
                 self._work.cancel()

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,6 +145,10 @@ class JobFolder:
             shutil.copyfile(earlier.journal, self.journal)
         if earlier.large.is_dir():
             shutil.copytree(earlier.large, self.large, copy_function=_linked)
+
+    def rewrite_events(self, lines: Iterable[str]) -> None:
+        """Have exactly these events; only its owner may."""
+        replace_text(self._events, "".join(f"{line}\n" for line in lines))
 
     def archive(self, attempt: int) -> None:
         """Put away what an earlier attempt left, so that the next one begins with an empty folder."""

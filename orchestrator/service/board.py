@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -99,7 +99,9 @@ class Board:
             expected_seconds=self.held.get(head.serve_key),
             not_before=head.not_before,
         )
-        self.queued[head.id] = Queued(head, waiting)
+        # Without the documents that a `JobRow` has: thousands may wait.
+        kept = JobHead(**{field.name: getattr(head, field.name) for field in fields(JobHead)})
+        self.queued[head.id] = Queued(kept, waiting)
         self.wake.set()
 
     def ended(self, job_id: str) -> None:

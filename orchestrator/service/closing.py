@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from launchers.marker import SweepReport, sweep
-from orchestrator.errors import Conflict, NotFound, StaleAttempt
+from launchers.marker import sweep
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.executors import Status
 from orchestrator.job_folder import JobFolder
 from orchestrator.record import Event, Failure, State
 from orchestrator.service.board import Active, Board
-from orchestrator.service.telling import mirror, next_event, read_folder, record_after
-from orchestrator.store.rows import AttemptState, JobHead, Json
+from orchestrator.service.telling import mirror, mirror_held, next_event, read_folder, record_after
+from orchestrator.store.rows import AttemptState, JobHead, JobRow, Json
+from orchestrator.store.store import Store
 
 FIRST_PAUSE = 1.0
 """Seconds before a job is started again after its first lost attempt; twice as many after each further one."""
@@ -27,38 +32,37 @@ SWEEP_PATIENCE = 10.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A job after the end of its attempt, and what happened since its runner was heard last."""
+
+    head: JobHead
+    events: list[Event]
+
+
 async def close_lost(board: Board, active: Active, why: str) -> None:
     """The attempt's process is gone: end it as its folder says, or put the job back into the queue.
 
     Nothing of it runs any more afterwards; where something cannot be ended the attempt stays open, and is tried again.
     """
     async with board.alone_with(active.head.id):
-        if board.active.get(active.head.id) is not active:
-            return
-        head, record, events = await asyncio.to_thread(_ingest, board, active)
-        if events:
-            board.changed(head, events)
-        if head.state.terminal:
-            _leave(board, head)
-            return
-        swept = await asyncio.to_thread(_sweep, head)
-        if swept.survivors:
-            log.error("job %s: processes %s cannot be ended", head.id, swept.survivors)
-            return
-        await _close(board, active, head, record, AttemptState.LOST, why)
+        # Looked at again: what the caller saw may have been a process that was about to be started.
+        if board.active.get(active.head.id) is active and await board.executor.status(active.task) is Status.GONE:
+            await _close(board, active, AttemptState.LOST, why)
 
 
 async def close_refused(board: Board, active: Active, why: str) -> None:
     """The executor did not take it. The caller is alone with the job."""
-    await _close(board, active, active.head, None, AttemptState.REFUSED, why)
+    await _close(board, active, AttemptState.REFUSED, why)
 
 
 async def cancel_queued(board: Board, head: JobHead) -> JobHead:
     """A job without an attempt ends. The caller is alone with it."""
     event = next_event(head, State.CANCELLED, "cancelled by request before it began", code="cancelled")
-    record = await asyncio.to_thread(_record_of, board, head)
-    failure = Failure(code="cancelled", message="cancelled by request before it began")
-    done = await asyncio.to_thread(board.store.append_event, head.id, event, record_after(record, head, event, failure))
+    failure = Failure(code="cancelled", message=event.message)
+    job = await asyncio.to_thread(_job, board.store, head.id)
+    record = record_after(job.record, head, event, failure)
+    done = await asyncio.to_thread(board.store.append_event, head.id, event, record)
     board.queued.pop(head.id, None)
     await asyncio.to_thread(mirror, done, board.store)
     board.changed(done, [event])
@@ -66,30 +70,82 @@ async def cancel_queued(board: Board, head: JobHead) -> JobHead:
     return done
 
 
-async def _close(
-    board: Board, active: Active, head: JobHead, record: Json | None, ended: AttemptState, why: str
-) -> None:
-    lost = await asyncio.to_thread(_lost_before, board, head) + (record is not None)
-    event, failure = _verdict(head, lost, began=record is not None, why=why)
-    before = record if record is not None else await asyncio.to_thread(_record_of, board, head)
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (head.attempt - 1))
+async def _close(board: Board, active: Active, ended: AttemptState, why: str) -> None:
+    closed = await asyncio.to_thread(_close_in_store, board.store, active, ended, why)
+    if closed is None:
+        return
+    board.ended(closed.head.id)
+    if closed.head.state is State.QUEUED:
+        board.enqueue(closed.head)
+    if closed.events:
+        board.changed(closed.head, closed.events)
+
+
+def _close_in_store(store: Store, active: Active, ended: AttemptState, why: str) -> Closed | None:
+    """The whole end of it; None when it cannot be ended now."""
     try:
-        done = await asyncio.to_thread(
-            board.store.close_attempt,
-            head.id,
+        with _fenced(JobFolder(Path(active.head.folder))):
+            job, record, events = _ingest(store, active)
+            if job.state.terminal:
+                return Closed(job, events)
+            if left := sweep(f"{job.id}/", patience=SWEEP_PATIENCE).survivors:
+                log.error("job %s: processes %s cannot be ended", job.id, left)
+                return None
+            event = _decide(store, job, active, ended, record, why)
+            done = _job(store, job.id)
+            mirror_held(done, store)
+            return Closed(done, [*events, event] if event else events)
+    except BlockingIOError:  # it lives after all
+        return None
+
+
+@contextlib.contextmanager
+def _fenced(folder: JobFolder) -> Iterator[None]:
+    """Own the folder; a process of this attempt that is only beginning finds nothing to do when it gets its turn.
+
+    Raises: BlockingIOError when a living process owns it.
+    """
+    folder.path.mkdir(exist_ok=True)
+    with folder.holding(patience=0.1):
+        folder.assignment.unlink(missing_ok=True)
+        yield
+
+
+def _ingest(store: Store, active: Active) -> tuple[JobRow, Json | None, list[Event]]:
+    """Store what the folder tells and the service has not heard: the job after it, its record, the events."""
+    head, number = active.head, active.attempt.number
+    events, record = read_folder(head)
+    try:
+        for first in range(0, len(events), 500):
+            last = first + 500 >= len(events)
+            store.report(head.id, number, events[first : first + 500], record if last else None)
+    except (Conflict, NotFound) as over:
+        log.info("job %s: attempt %d is over: %s", head.id, number, over)
+    return _job(store, head.id), record, store.events(head.id, after=head.last_seq)
+
+
+def _decide(
+    store: Store, job: JobRow, active: Active, ended: AttemptState, record: Json | None, why: str
+) -> Event | None:
+    """Try again, or end the job; the event that says so, None when somebody else closed the attempt."""
+    lost = sum(one.state is AttemptState.LOST and one.detail != NEVER_BEGAN for one in store.attempts(job.id))
+    event, failure = _verdict(job, lost + (record is not None), began=record is not None, why=why)
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (job.attempt - 1))
+    try:
+        store.close_attempt(
+            job.id,
             active.attempt.number,
             ended,
             why if record else NEVER_BEGAN,
             event,
             not_before=None if event.state.terminal else time.time() + pause,
-            record=record_after(before, head, event, failure),
+            record=record_after(record or job.record, job, event, failure),
         )
-    except (StaleAttempt, NotFound):  # it ended while we looked
-        _leave(board, head)
-        return
-    await asyncio.to_thread(mirror, done, board.store)
-    _leave(board, done)
-    board.changed(done, [event])
+    except (Conflict, NotFound) as over:
+        log.info("job %s: attempt %d is over: %s", job.id, active.attempt.number, over)
+        return None
+    log.warning("job %s: attempt %d is %s: %s", job.id, active.attempt.number, ended, event.message)
+    return event
 
 
 def _verdict(head: JobHead, lost: int, *, began: bool, why: str) -> tuple[Event, Failure | None]:
@@ -104,39 +160,8 @@ def _verdict(head: JobHead, lost: int, *, began: bool, why: str) -> tuple[Event,
     return next_event(head, State.QUEUED, f"{what}: {why}; the job is tried again", code="lost"), None
 
 
-def _ingest(board: Board, active: Active) -> tuple[JobHead, Json | None, list[Event]]:
-    """Store what the folder tells and the service has not heard: the job after it, its record, the events."""
-    number, store = active.attempt.number, board.store
-    events, record = read_folder(active.head)
-    try:
-        for first in range(0, len(events), 500):
-            part = events[first : first + 500]
-            store.report(active.head.id, number, part, record if first + 500 >= len(events) else None)
-    except (Conflict, NotFound) as over:
-        log.info("job %s: attempt %d is over: %s", active.head.id, number, over)
-    job = store.job(active.head.id)
+def _job(store: Store, job_id: str) -> JobRow:
+    job = store.job(job_id)
     if job is None:
-        raise NotFound(f"no job {active.head.id}")
-    return job, record, store.events(job.id, after=active.head.last_seq)
-
-
-def _sweep(head: JobHead) -> SweepReport:
-    return sweep(f"{head.id}/", patience=SWEEP_PATIENCE)
-
-
-def _lost_before(board: Board, head: JobHead) -> int:
-    """Earlier attempts that began and were lost."""
-    earlier = board.store.attempts(head.id)
-    return sum(one.state is AttemptState.LOST and one.detail != NEVER_BEGAN for one in earlier)
-
-
-def _record_of(board: Board, head: JobHead) -> Json:
-    job = board.store.job(head.id)
-    return job.record if job else JobFolder(Path(head.folder)).read().model_dump(mode="json")
-
-
-def _leave(board: Board, head: JobHead) -> None:
-    """The attempt is over: the job waits again, or is done."""
-    board.ended(head.id)
-    if head.state is State.QUEUED:
-        board.enqueue(head)
+        raise NotFound(f"no job {job_id}")
+    return job

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clients.spec import GatewaySpec
+from clients.spec import GatewaySpec, ProbeSpec
 from launchers.errors import GpuUnavailable
 from launchers.gpus import holders
 from launchers.marker import sweep
+from launchers.spec import ServeSpec
 from orchestrator.deployment import DeploymentFolder, DeploymentRecord, new_deployment
 from orchestrator.errors import BadSpec, Conflict, DeploymentError, ExecutorRefused, NotFound, PreconditionFailed
 from orchestrator.executors import Status
 from orchestrator.intake import Wanted
-from orchestrator.record import Failure
+from orchestrator.job_folder import own
+from orchestrator.record import Failure, now
 from orchestrator.service.board import Board, Deployed
 from orchestrator.service.intake import gpus_needed, serve_key
 from orchestrator.service.tasks import owner_task
@@ -120,7 +123,7 @@ async def look_after(board: Board, deployed: Deployed) -> None:
         status = await board.executor.status(deployed.task)
         record = await asyncio.to_thread(DeploymentFolder(Path(deployed.row.folder)).read)
         if status is Status.GONE:
-            await _close(board, deployed, record)
+            await _close(board, deployed)
         elif record:
             await _follow(board, deployed, record)
             await _stop_when_idle(board, deployed)
@@ -199,27 +202,48 @@ async def _stop_when_idle(board: Board, deployed: Deployed) -> None:
         await _stop(board, deployed, f"nobody used it for {row.keep_alive:g} s")
 
 
-async def _close(board: Board, deployed: Deployed, record: DeploymentRecord | None) -> None:
+async def _close(board: Board, deployed: Deployed) -> None:
     """Its owner is gone: as it said itself, or lost. Nothing of it runs any more afterwards."""
-    if record and record.mark:
-        swept = await asyncio.to_thread(sweep, f"{record.mark}/", patience=SWEEP_PATIENCE)
-        if swept.survivors:
-            log.error("deployment %s: processes %s cannot be ended", deployed.row.name, swept.survivors)
-            return
-    if record is None or (record.failure and record.failure.code == "lost"):
+    record = await asyncio.to_thread(_close_folder, deployed.row)
+    if record is None:
+        return
+    # First, so that no job is given a server that is gone.
+    board.deployed.pop(deployed.row.id, None)
+    if record.failure and record.failure.code == "lost":
         for job in [board.active[job] for job in deployed.users if job in board.active]:
             await board.executor.kill(job.task)  # tried again, with another server
-    state = DeploymentState.STOPPED if record and record.state == "stopped" else DeploymentState.FAILED
-    document = record.model_dump(mode="json") if record else _lost()
-    if record:
-        await asyncio.to_thread(DeploymentFolder(Path(deployed.row.folder)).write, record)
-    final = replace(deployed.row, state=state, record=document, idle_since=None)
+    state = DeploymentState.STOPPED if record.state == "stopped" else DeploymentState.FAILED
+    final = replace(deployed.row, state=state, record=record.model_dump(mode="json"), idle_since=None)
     with contextlib.suppress(NotFound):
         await asyncio.to_thread(board.store.deployments.save, final)
-    board.deployed.pop(deployed.row.id, None)
+    log.info("deployment %s is %s", final.name, final.state)
     board.wake.set()
 
 
-def _lost() -> dict[str, object]:
-    failure = Failure(code="lost", message="the process that owned the deployment is gone")
-    return {"state": "failed", "failure": failure.model_dump(mode="json")}
+def _close_folder(row: DeploymentRow) -> DeploymentRecord | None:
+    """The record of its end; None when it lives after all, or cannot be ended now.
+
+    An owner that is only beginning, started by a service that was killed, finds the end in the record and leaves.
+    """
+    folder = DeploymentFolder(Path(row.folder))
+    record = folder.read() or DeploymentRecord(
+        name=row.name,
+        state="failed",
+        serve=ServeSpec.model_validate(row.serve),
+        probe=ProbeSpec.model_validate(row.probe),
+        created_at=now(),
+        failure=Failure(code="lost", message="the folder of the deployment is gone"),
+    )
+    if record.mark and (left := sweep(f"{record.mark}/", patience=SWEEP_PATIENCE).survivors):
+        log.error("deployment %s: processes %s cannot be ended", row.name, left)
+        return None
+    folder.path.mkdir(exist_ok=True)
+    try:
+        lock = own(folder.lock, patience=0.1)
+    except BlockingIOError:
+        return None
+    try:
+        folder.write(record)
+    finally:
+        os.close(lock)
+    return record

@@ -129,6 +129,9 @@ class Dispatcher:
             token=token,
             deployment=Path(deployed.row.folder) if deployed else None,
         )
+        if deployed and deployed.row.id not in board.deployed:
+            await close_refused(board, active, f"deployment {deployed.row.name} has just ended")
+            return
         try:
             await asyncio.to_thread(mirror, head, board.store)
             write_assignment(JobFolder(Path(head.folder)), assignment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,11 @@ def record_after(record: dict[str, Any], head: JobHead, event: Event, failure: F
 def read_folder(head: JobHead) -> tuple[list[Event], dict[str, Any] | None]:
     """Events of the current attempt that the folder has and the store has not, and the record of that attempt.
 
-    The runner wrote an event first and the record after it: where it was killed in between, the event counts.
+    The caller owns the folder. The runner wrote an event first and the record after it: where it was killed in between,
+    the event counts.
     """
     folder = JobFolder(Path(head.folder))
+    folder.mend()
     events = [event for event in folder.events() if event.attempt == head.attempt]
     new = [event for event in events if event.seq > head.last_seq]
     try:
@@ -54,31 +56,26 @@ def read_folder(head: JobHead) -> tuple[list[Event], dict[str, Any] | None]:
     if events and record.state is not (last := events[-1]).state:
         record.state = last.state
         record.finished_at = last.time if last.state.terminal else None
-        with contextlib.suppress(BlockingIOError), folder.holding():
-            folder.write(record)
+        folder.write(record)
     return new, record.model_dump(mode="json")
 
 
 def mirror(head: JobHead, store: Store) -> None:
     """Bring the folder up to the store, where the service made the last events; nothing while a runner owns it."""
+    with contextlib.suppress(BlockingIOError, FileNotFoundError), JobFolder(Path(head.folder)).holding():
+        mirror_held(head, store)
+
+
+def mirror_held(head: JobHead, store: Store) -> None:
+    """As `mirror`, for a caller that owns the folder. What an attempt wrote after it was given up is not kept."""
     folder = JobFolder(Path(head.folder))
-    with contextlib.suppress(BlockingIOError, FileNotFoundError), folder.holding():
-        folder.mend()
-        missing = store.events(head.id, after=folder.last_seq())
-        for event in missing:
-            folder.append_event(event.model_dump_json())
-        job = store.job(head.id)
-        if missing and job:
-            folder.write(JobRecord.model_validate(job.record))
+    folder.rewrite_events(event.model_dump_json() for event in _all_events(head, store))
+    if job := store.job(head.id):
+        folder.write(JobRecord.model_validate(job.record))
 
 
-def after(head: JobHead, event: Event, version: int, *, cancel_requested: bool) -> JobHead:
-    """The head of the job with `event` as its last one."""
-    return replace(
-        head,
-        state=event.state,
-        last_seq=event.seq,
-        version=version,
-        cancel_requested=cancel_requested,
-        attempt_open=head.attempt_open and not event.state.terminal,
-    )
+def _all_events(head: JobHead, store: Store) -> Iterator[Event]:
+    seq = 0
+    while events := store.events(head.id, after=seq):
+        yield from events
+        seq = events[-1].seq

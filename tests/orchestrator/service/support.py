@@ -18,7 +18,6 @@ from orchestrator.service.telling import next_event
 from orchestrator.store.store import Store
 from tests.orchestrator.support import FAKE, PLUGIN, ROWS, Cli, wait_for
 
-SERVING = Path(__file__).with_name("serving_process.py")
 TERMINAL = ("succeeded", "incomplete", "failed", "cancelled")
 
 
@@ -44,7 +43,9 @@ class Running:
             **self.settings,
         }
         with (self.home / "service.log").open("ab") as log:
-            return subprocess.Popen([sys.executable, str(SERVING)], env=env, stdout=log, stderr=log)
+            serve = [sys.executable, "-m", "orchestrator", "serve"]
+            # From elsewhere: what PYTHONPATH names comes before what is in the current folder.
+            return subprocess.Popen(serve, env=env, cwd=self.home, stdout=log, stderr=log)
 
     def start(self) -> None:
         process = self.process = self.launch()

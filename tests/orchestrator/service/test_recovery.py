@@ -60,15 +60,14 @@ def test_a_job_whose_runners_keep_dying_fails_as_lost(service: Running) -> None:
 
 
 def test_jobs_run_on_while_the_service_is_away_and_no_event_is_lost_or_doubled(service: Running) -> None:
-    slow = spec("--latency", "0.3", gpus=1, limit=20, concurrency=1)
-    jobs = [service.submit(slow) for _ in range(2)]
+    short, long = (spec("--latency", latency, gpus=1, limit=10, concurrency=1) for latency in ("0.3", "3"))
+    jobs = [service.submit(short), service.submit(long)]
     waiting = service.submit(spec(gpus=4, limit=2))
     for job in jobs:
         service.wait_state(job, "evaluating")
     runners = [service.runner(job) for job in jobs]
     service.kill()
-    short = jobs[0]
-    wait_for(lambda: service.folder(short).read().state.terminal, "end of a job while the service is away")
+    wait_for(lambda: service.folder(jobs[0]).read().state.terminal, "end of a job while the service is away")
     assert service.runner(jobs[1]) in (runners[1], None)
     service.start()
     for job in (*jobs, waiting):
@@ -99,7 +98,7 @@ def test_a_runner_that_is_told_to_terminate_tears_down_and_its_job_is_tried_agai
 
 
 def test_a_cancel_reaches_a_runner_that_was_started_before_the_service(service: Running) -> None:
-    job = service.submit(spec("--latency", "1", gpus=4, limit=20, concurrency=1))
+    job = service.submit(spec("--latency", "4", gpus=4, limit=20, concurrency=1))
     service.wait_state(job, "evaluating")
     service.kill()
     service.start()
@@ -136,7 +135,7 @@ def test_a_late_report_of_an_earlier_attempt_is_refused(service: Running) -> Non
 
 def test_a_runner_whose_attempt_is_over_stops_without_a_trace(service: Running) -> None:
     """The service is told that the attempt is lost while its runner lives: as after a partition of the network."""
-    job = service.submit(spec("--latency", "1", gpus=1, limit=20, concurrency=1))
+    job = service.submit(spec("--latency", "4", gpus=1, limit=20, concurrency=4))
     service.wait_state(job, "evaluating")
     runner = wait_for(lambda: service.runner(job), "runner")
     service.kill()

@@ -30,7 +30,7 @@ def upgrade():
 
 
 def test_running_jobs_finish_through_an_upgrade_with_a_migration(service: Running, tmp_path: Path) -> None:
-    slow = spec("--latency", "0.4", gpus=1, limit=20, concurrency=1)
+    slow = spec("--latency", "3", gpus=1, limit=12, concurrency=1)
     jobs = [service.submit(slow) for _ in range(2)]
     waiting = service.submit(spec(gpus=4, limit=2))
     for job in jobs:
