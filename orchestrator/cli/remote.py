@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, NoReturn
 
 import typer
@@ -125,7 +125,8 @@ def job_table(jobs: list[JobSummary]) -> Table:
     """One row per job."""
     table = Table("id", "name", "state", "engine", "model", "progress", "scores")
     for job in jobs:
-        table.add_row(job.id, escape(job.name), _state(job), job.engine, job.model or "-", _progress(job), scores(job))
+        model = PurePath(job.model).name if job.model else "-"
+        table.add_row(job.id, escape(job.name), _state(job), job.engine, model, _progress(job), scores(job))
     return table
 
 
