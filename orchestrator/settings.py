@@ -63,7 +63,7 @@ class ServiceSettings(BaseModel):
     rate_per_minute: Annotated[int, Field(ge=1)] | None = 6000
     """Requests per minute of one token that names no rate of its own. None: no limit."""
     max_queued: Annotated[int, Field(ge=1)] | None = 100_000
-    """Jobs that one token, or the local user, may have in the queue. None: no limit."""
+    """Jobs that one token may have in the queue, unless it names a number of its own. None: no limit."""
     heartbeat_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds without a word from a runner after which it counts as lost."""
     max_running: Annotated[int, Field(ge=1)] = 64

@@ -122,7 +122,7 @@ class Doorman:
         if not self._settings.trust_local_users and not is_this_user(scope["state"].get("user")):
             hint = "send a token (`orchestrator token add`); or the operator sets `service.trust_local_users`"
             raise Unauthorized("another user of this machine needs a token", hint=hint)
-        return Caller(None, Role.ADMIN, self._settings.max_queued)
+        return Caller(None, Role.ADMIN)
 
     def _token(self, secret: str) -> TokenRow:
         found = self._store.tokens.find(secret)

@@ -187,7 +187,11 @@ def job_document(row: JobRow, waiting: str | None) -> Json:
         "deployment": row.deployment_id,
         "waiting": waiting,
     }
-    return Job.model_validate({**row.record, "spec": row.spec, **facts}).model_dump(mode="json")
+    return {**_BLANK, **row.record, "spec": row.spec, **facts}
+
+
+_BLANK = JobRecord(id="", name="", spec={}, created_at="", folder="").model_dump(mode="json")
+"""What a record of an earlier version lacks."""
 
 
 def summary(row: JobHead, record: Json) -> Json:

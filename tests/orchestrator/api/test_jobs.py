@@ -143,6 +143,13 @@ async def test_a_client_that_has_the_version_gets_no_second_copy(queue: Running)
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
 
 
+async def test_a_token_has_so_many_jobs_in_the_queue(queue: Running) -> None:
+    small = queue.token("small", "submit", max_queued=1)
+    await queue.submit(job_spec(), **small)
+    problem(await queue.client.post("/jobs", json=job_spec(), headers=small), 429, "queue_full")
+    await queue.submit(job_spec())
+
+
 async def test_a_job_that_is_not_over_is_neither_deleted_nor_tried_again(queue: Running) -> None:
     job = (await queue.submit(job_spec()))["id"]
     problem(await queue.client.delete(f"/jobs/{job}"), 409, "conflict")

@@ -156,11 +156,11 @@ async def test_a_bug_is_a_problem_too_and_tells_nothing_of_the_inside(service: R
     job = (await service.submit(job_spec()))["id"]
     await service.over(job)
     with sqlite3.connect(service.settings.root / "service.db") as database:
-        database.execute("UPDATE records SET record = ? WHERE job_id = ?", ('{"name": 3}', job))
+        database.execute("UPDATE records SET record = ? WHERE job_id = ?", ("not JSON", job))
     database.close()
     with structlog.testing.capture_logs() as lines:
         answer = await service.client.get(f"/jobs/{job}")
     assert [line["path"] for line in lines if line["event"] == "request failed"] == [f"/jobs/{job}"]
     told = problem(answer, 500, "internal_error")
-    assert told["detail"] == "ValidationError while answering"
+    assert told["detail"] == "JSONDecodeError while answering"
     assert answer.headers["x-content-type-options"] == "nosniff"
