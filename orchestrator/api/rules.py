@@ -135,9 +135,11 @@ def _matches(text: str, patterns: Sequence[str]) -> bool:
 
 
 def _below(path: str, folders: Sequence[str]) -> bool:
-    """Whether the path leads into one of the folders, whatever links are on the way."""
-    place = Path(path).expanduser().resolve()
-    return any(folder == "*" or place.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
+    """Whether the path leads into one of the folders, whatever links are on the way. A relative one leads nowhere."""
+    place = Path(path).expanduser()
+    if "*" in folders or not place.is_absolute():
+        return "*" in folders
+    return any(place.resolve().is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
 
 
 def _base_of(url: str) -> str:

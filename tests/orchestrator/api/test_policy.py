@@ -112,6 +112,7 @@ def test_no_link_leads_out_of_the_allowed_folders(tmp_path: Path) -> None:
     assert refused(allowing, serve__model=f"{models}/mine") == []
     assert refused(allowing, serve__model=f"{models}/link/x") == ["serve.model"]
     assert refused(allowing, serve__model=f"{models}-other/x") == ["serve.model"]
+    assert refused(rules(files=["/"]), evaluate__datasets=["here.py"]) == ["evaluate.0.datasets.0"]
 
 
 def test_variables_of_the_service_are_named_one_by_one() -> None:
