@@ -25,9 +25,14 @@ def document_of(path: Path, service: str) -> dict[str, Any]:
     document = load_document(path)
     if not isinstance(document, Mapping):
         raise BadSpec([FieldError("", f"must be a mapping, not {type(document).__name__}")], source=str(path))
+    return located(document, path.resolve().parent, service)
+
+
+def located(document: Mapping[str, Any], base: Path, service: str) -> dict[str, Any]:
+    """A document whose relative paths start from `base`, for the service at this URL; see `document_of`."""
     if not is_loopback(urlsplit(service).hostname or ""):
         return dict(document)
-    return {key: _located(key, value, path.resolve().parent) for key, value in document.items()}
+    return {key: _located(key, value, base) for key, value in document.items()}
 
 
 def _located(key: object, value: Any, base: Path) -> Any:

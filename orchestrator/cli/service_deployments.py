@@ -12,7 +12,7 @@ from orchestrator.cli.output import Exit, print_failure, print_json, stderr, std
 from orchestrator.cli.service_address import connect
 from orchestrator.cli.tables import plan_text
 from orchestrator.record import Failure
-from orchestrator.sending import document_of
+from orchestrator.sending import document_of, located
 
 
 def up(url: str, serve: dict[str, Any], name: str | None, spec: Path | None, *, as_json: bool, dry_run: bool) -> None:
@@ -71,8 +71,7 @@ def _wanted(serve: dict[str, Any], name: str | None, spec: Path | None, url: str
     """What to deploy: the parts of the spec that serve, flags over them."""
     document = document_of(spec, url) if spec else {}
     parts: dict[str, Any] = {key: document[key] for key in ("probe", "compress") if key in document}
-    model = {"model": str(Path(serve["model"]).resolve())} if Path(serve.get("model", "")).is_dir() else {}
-    served = {**document.get("serve", {}), **serve, **(model if serve.get("model") else {})}
+    served = {**document.get("serve", {}), **located(serve, Path.cwd(), url)}
     return {**parts, **({"name": name} if name else {}), "serve": served}
 
 

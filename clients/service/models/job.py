@@ -123,9 +123,12 @@ class Job(Document):
     times: dict[str, float] = Field(default_factory=dict)
     """Seconds per phase."""
     resources: dict[str, Any] = Field(default_factory=dict)
+    fingerprint: dict[str, Any] | None = None
+    """What served: all that a score depends on beside the questions."""
     probe: dict[str, Any] | None = None
     fidelity: dict[str, Any] | None = None
     failure: Failure | None = None
+    notes: list[str] = Field(default_factory=list)
     results: list[DatasetResult] = Field(default_factory=list)
     speed: list[dict[str, Any]] = Field(default_factory=list)
     gateway: dict[str, Any] = Field(default_factory=dict)
@@ -183,6 +186,8 @@ class Sample(Document):
     value: float | None = None
     failed: str | None = None
     """Why there is no answer."""
+    cut: bool = False
+    """Whether the answer ends where its longest length was reached."""
 
 
 class Log(Document):

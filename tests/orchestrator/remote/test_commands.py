@@ -115,7 +115,10 @@ def test_deployments_of_a_service_that_is_named(served: Running) -> None:
     elsewhere.env["ORCHESTRATOR_URL"] = served.url
     serve = ("--engine", "custom", "--model", "fake", "--command", " ".join(FAKE))
     assert "orchestrator.fake_engine" in elsewhere.run("up", *serve, "--detach", "--dry-run").stdout
-    up = elsewhere.run("up", *serve, "--name", "far", "--detach", "--json")
+    spec_file = elsewhere.home / "served.yaml"
+    spec_file.write_text("serve: {engine: custom, model: fake}\n")
+    flags = ("--spec", str(spec_file), *serve[4:])
+    up = elsewhere.run("up", *flags, "--name", "far", "--detach", "--json")
     deployment = json.loads(up.stdout)
     assert (up.returncode, deployment["state"]) == (0, "ready")
     assert elsewhere.run("probe", deployment["url"]).returncode == 0
