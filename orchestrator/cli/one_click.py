@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import uvloop
+import yaml
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -164,23 +165,31 @@ def _plan(job: OneClickJob, base: Path, settings: Settings) -> tuple[dict[str, A
     """The plan with its spec and notes; what is lacking stands under `lacking`."""
     spec = job.spec.model_dump(mode="json", exclude_unset=True)
     told = {"model": job.abbr, "spec": spec, "notes": list(job.notes)}
-    lacking: list[dict[str, str]] = []
-    code, plan = Exit.SUCCEEDED, {}
+    plan: dict[str, Any] = {}
+    lacking: list[OrchestratorError | LaunchError] = []
     try:
         plan = plan_job(job.spec, base, settings)
-        require_data(job.spec, base, settings)
     except (OrchestratorError, LaunchError) as error:
-        lacking.append({"code": error.code, "message": error.message, "hint": error.hint})
-        code = exit_code_of(error)
-    return {**plan, **told, "lacking": lacking}, code
+        lacking.append(error)
+    try:
+        require_data(job.spec, base, settings)
+    except OrchestratorError as error:
+        lacking.append(error)
+    codes = [Exit.SUCCEEDED, *(exit_code_of(error) for error in lacking)]
+    return {**plan, **told, "lacking": [_said(error) for error in lacking]}, max(codes)
+
+
+def _said(error: OrchestratorError | LaunchError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 def _plan_lines(job: OneClickJob, document: dict[str, Any]) -> str:
-    lines = [f"\n== {job.spec.name}"]
+    spec = yaml.safe_dump(document["spec"], sort_keys=False, allow_unicode=True)
+    lines = [f"\n== {job.spec.name}", *(f"  {line}" for line in spec.splitlines()), ""]
     lines += [f"note      {note}" for note in job.notes]
     if "replicas" in document:
         lines.append(plan_text(document))
-    lines += [f"lacking   {one['code']}: {one['message']}" for one in document["lacking"]]
+    lines += [f"lacking   {one['code']}: {one['message']}\n  next    {one['hint']}" for one in document["lacking"]]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.one_click.items import Change, Item, Note, Set
+from orchestrator.one_click.items import Change, Item, Note, Set, Stop
 from orchestrator.one_click.kinds import Kind, class_of
 from orchestrator.one_click.reading import DatasetEntry
 
@@ -24,6 +24,7 @@ _ELSEWHERE = frozenset(
     | {"generation_kwargs", "max_seq_len", "max_out_len", "min_out_len", "run_cfg", "stop_words", "end_str"}
     | {"meta_template"}
 )
+_CRITERIA = "infer_cfg.inferencer.stopping_criteria"
 _INNER = frozenset({"batch_padding", "extract_pred_after_decode", "hf_cache_dir", "pad_token_id", "tokenizer_only"})
 _CUTS = frozenset({"mode", "drop_middle"})
 _TEMPLATES = frozenset({"fastchat_template", "use_fastchat_template"})
@@ -33,6 +34,7 @@ def asking(model: Mapping[str, Any], kind: Kind, datasets: Sequence[DatasetEntry
     """Prompts and lengths, then every key that is left."""
     yield from _template(model, kind)
     yield from _lengths(model, datasets)
+    yield from _criteria(datasets)
     for key, value in model.items():
         if key not in _ELSEWHERE and value not in (None, False, "", "none"):
             yield _rest(key, value, model)
@@ -59,6 +61,16 @@ def _lengths(model: Mapping[str, Any], datasets: Sequence[DatasetEntry]) -> Iter
         yield Note(f"max_out_len={length} of {shown} wins over the model's ({wanted}), as it does in OpenCompass")
     if wanted is None and any(entry.max_out_len is None for entry in datasets):
         yield Note(f"max_out_len is not given: {DEFAULT_MAX_OUT_LEN} where a data set says nothing")
+
+
+def _criteria(datasets: Sequence[DatasetEntry]) -> Iterator[Item]:
+    """OpenCompass's class for servers drops them: here they go out as stop words, the same with every request."""
+    different = {tuple(entry.stopping_criteria) for entry in datasets}
+    if len(different) == 1:
+        yield Stop(different.pop())
+    elif different:
+        names = ", ".join(entry.abbr for entry in datasets if entry.stopping_criteria)
+        yield Change(_CRITERIA, f"{names} end answers at words of their own: give them configs of their own")
 
 
 def _rest(key: str, value: Any, model: Mapping[str, Any]) -> Item:

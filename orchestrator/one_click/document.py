@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.one_click.items import Argument, Item, Part, Set
+from orchestrator.one_click.items import Argument, Item, Part, Set, Stop
 
 
 def document(
@@ -14,15 +14,16 @@ def document(
 ) -> dict[str, Any]:
     """`config` is the file of the data sets, `name` what the user calls it; `serve` wins over the items."""
     found = list(items)
+    stops = list(dict.fromkeys(word for item in found if isinstance(item, Stop) for word in item.words))
     evaluate = {
         "evaluator": "opencompass",
         "datasets": [config],
         **({"limit": limit} if limit is not None else {}),
-        "generation": _values(found, "generation"),
+        "generation": {**_values(found, "generation"), **({"stop": stops} if stops else {})},
         "opencompass": _values(found, "opencompass"),
     }
     served = _served(found, engine, serve)
-    rules = _rules(found)
+    rules = _rules(found, stops)
     return {
         "name": f"{abbr} on {engine}"[:200],
         "serve": served,
@@ -49,10 +50,9 @@ def _compressed(items: list[Item], model: str) -> dict[str, Any]:
     return {"compress": {"tool": "gguf", **wanted}}
 
 
-def _rules(items: list[Item]) -> list[dict[str, Any]]:
+def _rules(items: list[Item], stops: list[str]) -> list[dict[str, Any]]:
     """Stop words as Hugging Face's classes apply them: whatever the engine does with them, no answer goes past one."""
     parameters = _values(items, "parameters")
-    stops = _values(items, "generation").get("stop")
     return [
         *([{"rule": "set_parameters", "values": parameters}] if parameters else []),
         *([{"rule": "stop_strings"}] if stops else []),

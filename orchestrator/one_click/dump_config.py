@@ -20,19 +20,19 @@ def main(file: str) -> None:
     dumped = {
         "names": sorted(config),
         "models": config.get("models") or [],
-        "datasets": [{"abbr": _abbr(entry), "max_out_len": _max_out_len(entry)} for entry in datasets],
+        "datasets": [_dataset(entry) for entry in datasets],
     }
     print(json.dumps(dumped, default=str))
 
 
-def _abbr(dataset: dict[str, Any]) -> str:
-    return str(dataset.get("abbr") or dataset.get("path"))
-
-
-def _max_out_len(dataset: dict[str, Any]) -> int | None:
-    inferencer = (dataset.get("infer_cfg") or {}).get("inferencer") or {}
+def _dataset(entry: dict[str, Any]) -> dict[str, Any]:
+    inferencer = (entry.get("infer_cfg") or {}).get("inferencer") or {}
     asked = inferencer.get("max_out_len")
-    return asked if isinstance(asked, int) else None
+    return {
+        "abbr": str(entry.get("abbr") or entry.get("path")),
+        "max_out_len": asked if isinstance(asked, int) else None,
+        "stopping_criteria": [str(word) for word in inferencer.get("stopping_criteria") or []],
+    }
 
 
 if __name__ == "__main__":

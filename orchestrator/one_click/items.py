@@ -19,6 +19,13 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """Words that end an answer, beside those of other items."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """Words added to the engine's command line, for what `serve` does not name."""
 
@@ -41,4 +48,4 @@ class Change:
     text: str
 
 
-Item = Set | Argument | Note | Change
+Item = Set | Stop | Argument | Note | Change

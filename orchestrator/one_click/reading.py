@@ -32,6 +32,8 @@ class DatasetEntry(BaseModel):
     abbr: str
     max_out_len: int | None
     """Longest answer that the data set's own inferencer asks for; wins over the model's."""
+    stopping_criteria: list[str]
+    """Words at which its inferencer ends answers."""
 
 
 class Dumped(BaseModel):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.one_click.folder import ModelFolder
-from orchestrator.one_click.items import Change, Item, Note, Set
+from orchestrator.one_click.items import Change, Item, Note, Set, Stop
 
 TOP_K = 50
 """transformers' own, where it samples and nobody says otherwise."""
@@ -97,7 +97,7 @@ _MIN = "generation_kwargs.min_new_tokens"
 def _stops(model: Mapping[str, Any], given: dict[str, Any], folder: ModelFolder | None, engine: str) -> Iterator[Item]:
     words = [*_words(model.get("stop_words")), *_words(model.get("end_str")), *_words(given.pop("stop_strings", None))]
     if words:
-        yield Set("generation", "stop", list(dict.fromkeys(words)))
+        yield Stop(tuple(words))
     ends = given.pop("eos_token_id", None)
     tokens = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if tokens and engine not in _TAKES_TOKENS and not (folder and folder.ends.issuperset(tokens)):

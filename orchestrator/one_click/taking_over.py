@@ -127,7 +127,7 @@ def _of_config(config: WholeConfig) -> Iterator[Item]:
 def _refused(items: Iterable[tuple[str, list[Item]]], wishes: Wishes) -> Iterator[FieldError]:
     for abbr, found in items:
         for item in found:
-            if isinstance(item, Change) and not _settled(item, wishes):
+            if isinstance(item, Change) and item.key not in wishes.allow:
                 told = f"{item.text}; answers would change: `--allow {item.key}` runs without it"
                 yield FieldError(f"models.{abbr}.{item.key}", told)
 
@@ -138,10 +138,6 @@ def _unknown(items: Iterable[tuple[str, list[Item]]], wishes: Wishes) -> Iterato
         yield FieldError(
             f"allow.{key}", f"there is nothing of that name to allow; there is: {', '.join(keys) or 'none'}"
         )
-
-
-def _settled(change: Change, wishes: Wishes) -> bool:
-    return change.key in wishes.allow or (change.key == "model_kwargs.torch_dtype" and "dtype" in wishes.serve)
 
 
 def _jobs(
@@ -176,9 +172,11 @@ def _with_code(items: list[Item], folder: ModelFolder | None, settings: Settings
     kept = [item for item in items if item != code]
     if folder is not None and not folder.brings_code:
         return kept, []
-    why = "the operator does not allow it (ORCHESTRATOR_ALLOW_TRUST_REMOTE_CODE)"
-    needed = "its own code" if folder else "its own code, if it brings any,"
-    return kept, [f"trust_remote_code is not carried over, so the model does not run {needed}: {why}"]
+    which = "the model's own code" if folder else "the model's own code, if it brings any,"
+    return kept, [
+        "trust_remote_code is not carried over: the operator does not allow it "
+        f"(ORCHESTRATOR_ALLOW_TRUST_REMOTE_CODE), and {which} is not run"
+    ]
 
 
 def _told(item: Note | Change) -> str:

@@ -22,7 +22,7 @@ CHAT = {
 def test_the_config_of_the_documents_becomes_a_job_on_another_engine(clicks: Clicks, text: str) -> None:
     file = clicks.write(text)
     plan = clicks.planned(file, "-a", "vllm", "--limit", "20", code=1)
-    assert [lack["code"] for lack in plan["lacking"]] == ["dataset_missing"]
+    assert "dataset_missing" in [lack["code"] for lack in plan["lacking"]]
     assert plan["model"] == "llama-3-8b-instruct-hf"
     spec = plan["spec"]
     stops = ["<|end_of_text|>", "<|eot_id|>"]

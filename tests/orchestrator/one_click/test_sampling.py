@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadSpec
+from orchestrator.one_click.asking import asking
 from orchestrator.one_click.folder import ModelFolder, model_folder
-from orchestrator.one_click.items import Change, Item, Note, Set
+from orchestrator.one_click.items import Change, Item, Note, Set, Stop
 from orchestrator.one_click.loading import loading
 from orchestrator.one_click.overrides import overrides
+from orchestrator.one_click.reading import DatasetEntry
 from orchestrator.one_click.sampling import sampling
 from tests.orchestrator.one_click.support import MODEL
 
@@ -23,6 +25,10 @@ def asked(engine: str = "vllm", folder: ModelFolder | None = None, **model: Any)
 
 def values(items: list[Item], part: str) -> dict[str, Any]:
     return {item.field: item.value for item in items if isinstance(item, Set) and item.part == part}
+
+
+def stops(items: list[Item]) -> list[str]:
+    return [word for item in items if isinstance(item, Stop) for word in item.words]
 
 
 def changes(items: list[Item]) -> list[str]:
@@ -68,7 +74,7 @@ def test_a_shortest_answer_is_carried_over_where_the_engine_knows_one(engine: st
 def test_a_stop_word_that_engines_leave_out_of_their_text_is_sent_as_a_token() -> None:
     words = ["<|end_of_text|>", "<|eot_id|>"]
     items = asked("vllm", LLAMA, stop_words=words)
-    assert values(items, "generation")["stop"] == words
+    assert stops(items) == words
     assert values(items, "parameters") == {"stop_token_ids": [128009]}
     told = asked("llamacpp", LLAMA, stop_words=words)
     assert values(told, "parameters") == {}
@@ -76,7 +82,14 @@ def test_a_stop_word_that_engines_leave_out_of_their_text_is_sent_as_a_token() -
 
 
 def test_stop_words_and_end_str_end_answers_alike() -> None:
-    assert values(asked(stop_words=["A"], end_str="B"), "generation")["stop"] == ["A", "B"]
+    assert stops(asked(stop_words=["A"], end_str="B")) == ["A", "B"]
+
+
+def test_words_at_which_data_sets_end_answers_go_out_with_every_request() -> None:
+    sets = [DatasetEntry(abbr=name, max_out_len=None, stopping_criteria=["Q:"]) for name in ("a", "b")]
+    assert stops(list(asking({}, "base", sets))) == ["Q:"]
+    sets.append(DatasetEntry(abbr="c", max_out_len=None, stopping_criteria=[]))
+    assert changes(list(asking({}, "base", sets))) == ["infer_cfg.inferencer.stopping_criteria"]
 
 
 def test_older_classes_load_float16_unless_they_are_told_otherwise() -> None:
