@@ -54,7 +54,9 @@ class Deployed:
     row: DeploymentRow
     task: Task
     users: set[str] = field(default_factory=set)
-    """Jobs whose attempt uses it."""
+    """Jobs whose attempt uses it, or is about to."""
+    stopping: bool = False
+    """No job is given it any more."""
 
 
 class Board:

@@ -103,12 +103,15 @@ async def undeploy(board: Board, id_or_name: str, version: int | None) -> Deploy
 
 
 async def stop(board: Board, deployed: Deployed, why: str) -> None:
-    """Begin to stop it. The caller sees to it that nobody uses it."""
+    """Begin to stop it; nothing while jobs use it."""
     async with board.alone_with(deployed.row.id):
         await _stop(board, deployed, why)
 
 
 async def _stop(board: Board, deployed: Deployed, why: str) -> None:
+    if deployed.users:
+        return  # somebody was quicker
+    deployed.stopping = True
     log.info("deployment %s is stopped: %s", deployed.row.name, why)
     if deployed.row.state is not DeploymentState.STOPPING:
         deployed.row = await asyncio.to_thread(
@@ -127,6 +130,8 @@ async def look_after(board: Board, deployed: Deployed) -> None:
         elif record:
             await _follow(board, deployed, record)
             await _stop_when_idle(board, deployed)
+            if deployed.row.state is DeploymentState.STOPPING and record.state == "ready":
+                await board.executor.cancel(deployed.task)  # whoever wanted it stopped was killed in between
 
 
 async def _start(board: Board, order: Order) -> Deployed:

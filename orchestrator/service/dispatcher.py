@@ -86,21 +86,32 @@ class Dispatcher:
             queued = board.queued.get(start.job)
             if queued is None:
                 return
+            deployed: Deployed | None = None
             try:
                 deployed, gpus = await self._placed(queued.head, start)
                 active, token = await self._begin(queued.head, gpus, deployed)
             except (Conflict, NotFound) as changed:
                 log.warning("job %s does not start now: %s", start.job, changed)
+                if deployed:
+                    deployed.users.discard(start.job)
                 return
             await self._submit(active, token, deployed)
 
     async def _placed(self, head: JobHead, start: Start) -> tuple[Deployed | None, tuple[int, ...]]:
-        """The deployment that serves the job, if one does, and the GPUs that are its own."""
+        """The deployment that serves the job, if one does, and the GPUs that are its own.
+
+        The deployment is the job's from here on. Raises: Conflict when it is stopped just now.
+        """
         if start.deployment:
-            return self._board.deployed[start.deployment], ()
-        if head.keep_alive:
-            return await deploy_for(self._board, head, start.gpus), ()
-        return None, start.gpus
+            deployed = self._board.deployed.get(start.deployment)
+            if deployed is None or deployed.stopping:
+                raise Conflict(f"deployment {start.deployment} is stopped just now")
+        elif head.keep_alive:
+            deployed = await deploy_for(self._board, head, start.gpus)
+        else:
+            return None, start.gpus
+        deployed.users.add(head.id)
+        return deployed, ()
 
     async def _begin(self, head: JobHead, gpus: tuple[int, ...], deployed: Deployed | None) -> tuple[Active, str]:
         board, token = self._board, new_secret()
@@ -116,8 +127,6 @@ class Dispatcher:
         active = active_of(await asyncio.to_thread(_head, board, head), attempt)
         del board.queued[head.id]
         board.active[head.id] = active
-        if deployed:
-            deployed.users.add(head.id)
         return active, token
 
     async def _submit(self, active: Active, token: str, deployed: Deployed | None) -> None:
@@ -172,10 +181,11 @@ def _running(board: Board, active: Active) -> Running:
 def _deployment(deployed: Deployed) -> Deployment:
     row = deployed.row
     idle_until = None if row.keep_alive is None else (row.idle_since or time.time()) + row.keep_alive
-    if row.state is DeploymentState.STOPPING:
+    if deployed.stopping or row.state is DeploymentState.STOPPING:
         idle_until = time.time()
+    ready = row.state is DeploymentState.READY and not deployed.stopping
     users = tuple(sorted(deployed.users))
-    return Deployment(row.id, row.serve_key, row.gpus, row.state is DeploymentState.READY, users, idle_until)
+    return Deployment(row.id, row.serve_key, row.gpus, ready, users, idle_until)
 
 
 def _head(board: Board, head: JobHead) -> JobHead:
