@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.orchestrator.service.support import Running, spec
 from tests.orchestrator.support import ROWS, wait_for
 
@@ -40,6 +42,7 @@ def test_jobs_run_side_by_side_as_gpus_allow_and_a_queued_one_is_cancelled_at_on
         assert done["failure"]["code"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_gpus_are_given_back_when_inference_is_over_while_scoring_goes_on(shared: Running, tmp_path: Path) -> None:
     rows = [{**json.loads(line), "scoring_seconds": 6} for line in ROWS.read_text().splitlines()[:3]]
     data = tmp_path / "rows.jsonl"
@@ -64,6 +67,7 @@ def test_a_failed_job_says_why_and_a_retry_runs_again(shared: Running) -> None:
     assert not shared.folder(job).path.exists()
 
 
+@pytest.mark.slow
 def test_a_retry_reuses_every_answer(shared: Running) -> None:
     job = shared.submit(spec(limit=8))
     shared.wait_state(job, "succeeded")
@@ -72,6 +76,7 @@ def test_a_retry_reuses_every_answer(shared: Running) -> None:
     assert (gateway["asked"], gateway["replayed"]) == (8, 8)
 
 
+@pytest.mark.slow
 def test_a_queued_job_says_why_it_waits(shared: Running) -> None:
     holder = shared.submit(spec("--latency", "0.5", gpus=4, limit=20, concurrency=1))
     waiting = shared.submit(spec(gpus=3))
