@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import webbrowser
@@ -143,11 +144,13 @@ def _parquet(job: FinishedJob, path: Path, wish: _Wish) -> None:
 def _tracked(job: FinishedJob, wish: _Wish) -> None:
     if wish.dry_run:
         stderr().print(f"would log job {job.record.id} to {wish.form.value}, experiment {wish.experiment}")
-    elif wish.form is Format.MLFLOW:
-        sys.stdout.write(f"{to_mlflow(job, uri=wish.to, experiment=wish.experiment)}\n")
-    else:
-        place = wish.out or job.folder.path
-        sys.stdout.write(f"{to_wandb(job, project=wish.experiment, folder=place)}\n")
+        return
+    with contextlib.redirect_stdout(sys.stderr):  # both clients print what they please
+        if wish.form is Format.MLFLOW:
+            made = to_mlflow(job, uri=wish.to, experiment=wish.experiment)
+        else:
+            made = to_wandb(job, project=wish.experiment, folder=wish.out or job.folder.path)
+    sys.stdout.write(f"{made}\n")
 
 
 def _say(path: Path, wish: _Wish) -> None:

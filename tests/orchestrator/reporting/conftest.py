@@ -18,6 +18,11 @@ def reporting_cli(tmp_path_factory: pytest.TempPathFactory, evaluator_environmen
 
 
 @pytest.fixture(scope="session")
-def folder(reporting_cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("spec")
+
+
+@pytest.fixture(scope="session")
+def folder(reporting_cli: Cli, spec_folder: Path) -> Path:
     """Of a job that is over."""
-    return Path(hostile_job(reporting_cli, tmp_path_factory.mktemp("spec"))["folder"])
+    return Path(hostile_job(reporting_cli, spec_folder)["folder"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ ANSWERS = {
     "How many figs?": "It is 9\n#### 9",
 }
 """Right, hostile, thinking aloud, longer than `max_tokens`, asked in a hostile way."""
-WriteJob = Callable[..., Path]
+ENGINE = ["{python}", "-m", "orchestrator.fake_engine", "--port", "{port}", "--answers"]
 
 
-def hostile_job(cli: Cli, folder: Path, **changes: Any) -> dict[str, Any]:
-    """The record of a job that asked all of `ANSWERS`."""
+def hostile_job(cli: Cli, folder: Path, *engine: str, **changes: Any) -> dict[str, Any]:
+    """The record of a job that asked all of `ANSWERS`, of a fake engine with these arguments."""
     rows = folder / "rows.jsonl"
     rows.write_text("".join(json.dumps({"question": one, "answer": two}) + "\n" for one, two in ANSWERS.items()))
     document = {
@@ -33,7 +32,7 @@ def hostile_job(cli: Cli, folder: Path, **changes: Any) -> dict[str, Any]:
         "serve": {
             "engine": "custom",
             "model": "fake",
-            "command": ["{python}", "-m", "orchestrator.fake_engine", "--port", "{port}", "--answers", str(rows)],
+            "command": [*ENGINE, str(rows), *engine],
         },
         "evaluate": [{"evaluator": "straight", "datasets": [str(rows)], "concurrency": 2}],
         "probe": {"fidelity": {"enabled": False}},
