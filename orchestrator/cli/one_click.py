@@ -88,10 +88,17 @@ def run_config(asked: Asked, settings: Settings) -> NoReturn:
         print_json(_document([record.model_dump(mode="json") for record in records], taken))
     elif len(taken.jobs) > 1:
         stdout().print(_table(records, taken))
-    codes = [EXIT_OF_STATE[record.state] for record in records]
+    raise SystemExit(_exit_code(records, taken, interrupted=interrupted))
+
+
+def _exit_code(records: Sequence[JobRecord], taken: TakenOver, *, interrupted: bool) -> Exit:
+    """The worst one; jobs that were not run count as cancelled."""
+    codes = {EXIT_OF_STATE[record.state] for record in records}
+    if len(records) < len(taken.jobs):
+        codes.add(Exit.CANCELLED)
     if interrupted and Exit.CANCELLED in codes:
-        codes.append(Exit.INTERRUPTED)
-    raise SystemExit(next(code for code in _WORST if code in codes))
+        codes.add(Exit.INTERRUPTED)
+    return next(code for code in _WORST if code in codes)
 
 
 def _wishes(asked: Asked) -> Wishes:
