@@ -26,12 +26,9 @@ def test_a_job_is_submitted_watched_and_found_again(remote: Cli, write_job: Writ
         assert f" {state}" in done.stderr
     listed = json.loads(remote.run("jobs", "--state", "succeeded", "--json").stdout)
     job = next(one["id"] for one in listed if one["name"] == "seen to its end")
-    assert "seen to its end" in remote.run("jobs", "--engine", "custom").stdout
-    assert json.loads(remote.run("show", job, "--json").stdout)["results"][0]["answered"] == 20
-    assert "100.00" in remote.run("show", job).stdout
     assert "FAKE engine: ready" in remote.run("logs", job, "--tail", "1").stdout
-    watched = remote.run("watch", job, "--json")
-    assert (watched.returncode, json.loads(watched.stdout)["state"]) == (0, "succeeded")
+    watched = json.loads(remote.run("watch", job, "--json").stdout)
+    assert (watched["state"], watched["results"][0]["answered"]) == ("succeeded", 20)
 
 
 @pytest.mark.slow
@@ -66,9 +63,13 @@ def test_ctrl_c_while_watching_leaves_the_job_running(remote: Cli, client: Servi
 def test_a_failed_job_says_why_and_a_retry_fails_again(remote: Cli, write_job: WriteJob) -> None:
     failed = remote.run("submit", str(write_job("--exit-on-load", "7")), "--watch", "--json")
     assert (failed.returncode, json.loads(failed.stdout)["failure"]["code"]) == (1, "engine_exited")
-    again = remote.run("retry", json.loads(failed.stdout)["id"], "--watch")
+    job = json.loads(failed.stdout)["id"]
+    again = remote.run("retry", job, "--watch")
     assert again.returncode == 1
     assert "repeat it by hand" in again.stderr
+    assert json.loads(remote.run("show", job, "--json").stdout)["state"] == "failed"
+    assert "engine_exited" in remote.run("show", job).stderr
+    assert "failed (engine_exited)" in remote.run("jobs", "--engine", "custom").stdout
 
 
 def test_a_bad_spec_is_refused_with_all_its_errors(remote: Cli, tmp_path: Path) -> None:
