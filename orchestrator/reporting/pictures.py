@@ -40,7 +40,7 @@ def phase_bar(times: Mapping[str, float]) -> str:
     total = sum(times.values())
     if total <= 0:
         return ""
-    parts = [*_open("Time per phase", 58)]
+    parts = [*_open("Time per phase", 52 + 16 * ((len(times) - 1) // 4))]
     x = 0.0
     for number, (phase, seconds) in enumerate(times.items()):
         width = _WIDTH * seconds / total
@@ -128,10 +128,11 @@ def _open(title: str, height: int) -> Iterator[str]:
 
 
 def _legend(names: Sequence[str], y: int) -> Iterator[str]:
-    share = _WIDTH / len(names)
+    """Four names to a line."""
     for number, name in enumerate(names):
-        yield f'<rect x="{share * number:.1f}" y="{y - 9}" width="10" height="10" fill="{_colour(number)}"/>'
-        yield f'<text x="{share * number + 14:.1f}" y="{y}" {_INK}>{escape(name)}</text>'
+        x, line = _WIDTH / 4 * (number % 4), y + 16 * (number // 4)
+        yield f'<rect x="{x:.1f}" y="{line - 9}" width="10" height="10" fill="{_colour(number)}"/>'
+        yield f'<text x="{x + 14:.1f}" y="{line}" {_INK}>{escape(name)}</text>'
 
 
 def _x(value: float, right: float) -> float:
