@@ -50,7 +50,9 @@ class Storm:
 
     def strike(self) -> None:
         """Kill one process; nothing where none but the service is there to be killed."""
-        (first,) = self.dice.choices(list(KINDS), list(KINDS.values()))
+        hit = {kind for kind, _ in self.kills}
+        wanted = [kind for kind in KINDS if kind not in hit] or list(KINDS)  # each once before any is drawn again
+        (first,) = self.dice.choices(wanted, [KINDS[kind] for kind in wanted])
         if first == "service":
             self._kill_service()
             return
