@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,12 @@ class Running:
         self.settings |= settings
         self.start()
 
-    def disown(self, job: str, attempt: int) -> None:
-        """While no service runs: put the job back into the queue, whatever its runner does."""
+    def disown(self, job: str, attempt: int, *, pause: float) -> None:
+        """While no service runs: put the job back into the queue for so many seconds, whatever its runner does."""
         store = Store.open(f"sqlite:///{self.home / 'service.db'}")
         row = store.job(job)
         assert row
-        store.requeue(job, attempt, 0.0, next_event(row, State.QUEUED, "given up by the test"))
+        store.requeue(job, attempt, time.time() + pause, next_event(row, State.QUEUED, "given up by the test"))
         store.close()
 
     def submit(self, spec: dict[str, Any]) -> str:

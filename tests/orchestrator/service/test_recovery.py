@@ -140,7 +140,7 @@ def test_a_runner_whose_attempt_is_over_stops_without_a_trace(service: Running) 
     runner = wait_for(lambda: service.runner(job), "runner")
     service.kill()
     before = service.folder(job).last_seq()
-    service.disown(job, attempt=1)
+    service.disown(job, attempt=1, pause=15)  # elsewhere both would run at once; here one sweeps what carries the mark
     lock = service.folder(job).path / "owner.lock"
     lock.rename(lock.with_name("owner.lock.partitioned"))  # as if the runner were on another machine
     service.start()
