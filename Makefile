@@ -28,7 +28,7 @@ quick: setup
 real: setup
 	$(BIN)/orchestrator install transformers opencompass lm_eval
 	$(BIN)/pytest -n 2 -m slow
-	$(BIN)/pytest -m real --timeout 900
+	$(BIN)/pytest -n 2 --dist loadscope -m real --timeout 900
 
 heavy: setup
 	$(BIN)/orchestrator install transformers opencompass lm_eval gguf llamacpp llmcompressor vllm
