@@ -35,6 +35,8 @@ ATTEMPTS = 12
 LONGEST = 3600.0
 LOOK = 2.0
 """Seconds between two looks for calls to repeat."""
+GRACE = 2.0
+"""Seconds that calls under way have when the service stops: one cut short is made again by the next service."""
 METADATA = frozenset({"100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"})
 """Where clouds serve the machine's credentials, beside the link-local address."""
 
@@ -54,6 +56,7 @@ class Webhooks:
         self._seen = settings.root / "webhooks.json"
         self._ended: list[str] = []
         self._wake = asyncio.Event()
+        self._stopping = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -65,6 +68,9 @@ class Webhooks:
         async with asyncio.TaskGroup() as group:
             calling = group.create_task(self._run())
             yield
+            self._stopping = True
+            self._wake.set()
+            await asyncio.wait({calling}, timeout=GRACE)
             calling.cancel()
 
     def _observe(self, job: JobHead, events: Sequence[Event]) -> None:
@@ -76,8 +82,7 @@ class Webhooks:
         await asyncio.to_thread(self._catch_up)
         headers = {"User-Agent": f"serve-then-evaluate/{version('serve-then-evaluate')}"}
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, headers=headers) as http:
-            while True:
-                self._wake.clear()
+            while not self._stopping:
                 ended, self._ended = self._ended, []
                 due = await asyncio.to_thread(self._due, ended)
                 async with asyncio.TaskGroup() as group:
@@ -86,6 +91,7 @@ class Webhooks:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
                         await self._wake.wait()
+                self._wake.clear()
 
     def _catch_up(self) -> None:
         """Write down the calls for jobs that ended while no service ran, though not before the URL was set."""

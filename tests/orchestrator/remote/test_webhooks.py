@@ -30,7 +30,7 @@ def test_a_job_that_ends_is_told_until_it_is_taken_and_only_once(tmp_path: Path,
             job = running.submit(spec("--exit-on-load", "7"))
             running.wait_end(job)
             wait_for(lambda: len(receiver.requests) >= 3, "the call that is taken", timeout=30)
-            running.restart()
+            running.restart()  # at once: a stop gives the call time to be noted down
             second = running.submit(spec(limit=2))
             running.wait_end(second)
             wait_for(lambda: len(receiver.requests) >= 4, "the call for the second job", timeout=30)
