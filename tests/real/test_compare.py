@@ -84,8 +84,15 @@ def test_one_model_on_three_engines_scores_alike_where_it_answers_alike(cli: Cli
     assert "| check | transformers | vllm | llamacpp |" in report
 
 
-def test_perturbed_weights_are_found_every_time_and_a_restart_never(cli: Cli, tmp_path: Path) -> None:
-    engine = {"engine": "llamacpp", "compress": GGUF, "served_model_name": "demo"}
+@pytest.mark.parametrize(
+    "engine",
+    [{"engine": "llamacpp", "compress": GGUF}, {"engine": "transformers", "env": THREAD}],
+    ids=lambda e: e["engine"],
+)
+def test_perturbed_weights_are_found_every_time_and_a_restart_never(
+    cli: Cli, tmp_path: Path, engine: dict[str, Any]
+) -> None:
+    engine = {**engine, "served_model_name": "demo"}
     serve = {"plain": {**engine, "model": str(MODEL)}}
     for seed in range(1, REPETITIONS + 1):
         noisy = tmp_path / f"noisy-{seed}"
