@@ -63,6 +63,7 @@ class Ledger:
         self.retried_by_cause: Counter[str] = Counter()
         self.rules_applied: Counter[str] = Counter()
         self.failures: list[Failure] = []
+        self._causes: list[str] = []
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.answered_without_usage = 0
@@ -116,6 +117,7 @@ class Ledger:
         self.in_flight -= 1
         self.failed += 1
         self.failed_by_cause[cause] += 1
+        self._causes.append(cause)
         failure = Failure(
             id=f"{self.failed}-{key[:12]}",
             time=time.time(),
@@ -130,6 +132,12 @@ class Ledger:
         if len(self.failures) < MAX_FAILURES:
             self.failures.append(failure)
         return failure
+
+    def cause_of(self, failure_id: str) -> str | None:
+        """Why the request of this id failed, listed or not; None: there is no such failure."""
+        number, _, _ = failure_id.partition("-")
+        known = number.isdecimal() and 0 < int(number) <= len(self._causes)
+        return self._causes[int(number) - 1] if known else None
 
     def snapshot(self) -> dict[str, Any]:
         """All of it, for the job's record. Times are Unix seconds, durations seconds."""

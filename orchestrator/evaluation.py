@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from launchers.server import tail_of
 from orchestrator.errors import EvaluatorFailed, JobTimeout
 from orchestrator.evaluators.base import Command, Done, Evaluator
 from orchestrator.record import Progress
-from orchestrator.results import Evaluation, Sample
+from orchestrator.results import DatasetResult, Evaluation, Sample
 from orchestrator.spec.models import EvaluateSpec
 
 POLL = 0.25
@@ -95,15 +96,27 @@ class EvaluatorRun:
 
 
 def join_failures(evaluation: Evaluation, ledger: Ledger) -> Evaluation:
-    """Replace the id of each failed request by what the gateway saw happen to it."""
-    causes = {failure.id: failure.cause for failure in ledger.failures}
-    return evaluation.model_copy(update={"samples": [_with_cause(sample, causes) for sample in evaluation.samples]})
+    """Replace the id of each failed request by what the gateway saw happen to it, and count these causes."""
+    samples = [_with_cause(sample, ledger) for sample in evaluation.samples]
+    causes: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        if sample.failed is not None:
+            causes[sample.dataset][sample.failed] += 1
+    results = [_with_causes(result, causes[result.dataset]) for result in evaluation.datasets]
+    return evaluation.model_copy(update={"samples": samples, "datasets": results})
 
 
-def _with_cause(sample: Sample, causes: dict[str, str]) -> Sample:
+def _with_cause(sample: Sample, ledger: Ledger) -> Sample:
     if sample.failed is None:
         return sample
-    return sample.model_copy(update={"failed": causes.get(sample.failed, sample.failed)})
+    return sample.model_copy(update={"failed": ledger.cause_of(sample.failed) or sample.failed})
+
+
+def _with_causes(result: DatasetResult, causes: Counter[str]) -> DatasetResult:
+    if not causes:
+        return result
+    note = f"not answered: {', '.join(f'{cause} {count}' for cause, count in causes.most_common())}"
+    return result.model_copy(update={"failed_by_cause": dict(causes), "notes": [*result.notes, note]})
 
 
 def _progress(files: Done, seconds: float, failed: int) -> Progress:

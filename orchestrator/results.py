@@ -55,6 +55,8 @@ class DatasetResult(BaseModel):
     """Samples whose request failed or came back empty: never scored."""
     coverage: float
     """answered / asked, 0 to 1."""
+    failed_by_cause: dict[str, int] = {}
+    """Why samples have no answer -> how many; empty for a group, whose data sets tell."""
     prompt_version: str | None = None
     """Fingerprint of the prompt template: two scores compare only when it is equal."""
     notes: list[str] = []

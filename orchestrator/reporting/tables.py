@@ -56,7 +56,7 @@ def _rows(record: JobRecord) -> list[dict[str, Any]]:
     rows = []
     for result in record.results:
         low, high = result.interval or (None, None)
-        values = {**result.model_dump(exclude={"interval", "notes"}), "low": low, "high": high}
+        values = {**result.model_dump(exclude={"interval", "notes", "failed_by_cause"}), "low": low, "high": high}
         rows.append({**job, **values, "notes": "; ".join(result.notes), **served})
     return rows
 

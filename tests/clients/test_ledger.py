@@ -12,6 +12,8 @@ def test_all_failures_are_counted_and_the_first_thousand_listed() -> None:
     assert (snapshot["asked"], snapshot["failed"], snapshot["in_flight"]) == (MAX_FAILURES + 5, MAX_FAILURES + 5, 0)
     assert (len(snapshot["failures"]), snapshot["failures_not_listed"]) == (MAX_FAILURES, 5)
     assert snapshot["failures"][7]["key"] == f"{7:032x}"
+    assert ledger.cause_of(f"{MAX_FAILURES + 5}-0a1b2c") == "http_500"
+    assert {ledger.cause_of(other) for other in (f"{MAX_FAILURES + 6}-0a", "0-0a", "no_scores")} == {None}
     assert len(snapshot["failures"][0]["message"]) == 200
 
 

@@ -88,6 +88,8 @@ class DatasetResult(Document):
     """Requests without an answer: never scored."""
     coverage: float
     """answered / asked."""
+    failed_by_cause: dict[str, int] = Field(default_factory=dict)
+    """Why samples have no answer -> how many."""
     prompt_version: str | None = None
     notes: list[str] = Field(default_factory=list)
 

@@ -1,7 +1,8 @@
 """Runs lm-evaluation-harness, in its own environment: `python driver.py run.json PROGRESS.json`.
 
 lm-eval's own classes ask, and its own code scores and writes its files. What this adds to `lm_eval run`: several parts
-in one process, an index of those tasks only that are wanted, and a file that tells how far it is.
+in one process, an index of those tasks only that are wanted, a file that tells how far it is, and log-probabilities
+that know which request failed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import setup_logging
 
 MODELS = {"local-completions": LocalCompletionsAPI, "local-chat-completions": LocalChatCompletion}
+MARK = "[[request-failed:"
+"""How the gateway's text for a failed request begins."""
 PAUSE = 0.1
 """Seconds at least between two writes of the progress file."""
 
@@ -80,6 +83,11 @@ def counted(base: type[Any], progress: Progress) -> type[Any]:
             with progress.asking(None):
                 return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
 
+        @staticmethod
+        def parse_logprobs(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+            scores = base.parse_logprobs(outputs, *args, **kwargs)
+            return [marked(*one) for one in zip(scores, texts_of(outputs), strict=True)]
+
         def model_call(self, *args: Any, **kwargs: Any) -> Any:
             answer = super().model_call(*args, **kwargs)
             progress.answered()
@@ -91,6 +99,40 @@ def counted(base: type[Any], progress: Progress) -> type[Any]:
             return answer
 
     return Counted
+
+
+def marked(score: tuple[float, bool], text: str) -> tuple[float, bool]:
+    """The same score, or one that knows its failed request."""
+    return (Failed(text), False) if text.startswith(MARK) else score
+
+
+def texts_of(outputs: Any) -> list[str]:
+    """The texts of all answers, in the order in which lm-eval reads their scores."""
+    answers = outputs if isinstance(outputs, list) else [outputs]
+    ordered = (sorted(answer["choices"], key=lambda choice: choice["index"]) for answer in answers)
+    return [choice.get("text") or "" for choices in ordered for choice in choices]
+
+
+class Failed(float):
+    """Minus infinity as the log-probability of a failed request. Written as text, as lm-eval's samples are, it is the
+    gateway's mark; and so is every sum that it is in.
+    """
+
+    mark: str
+
+    def __new__(cls, mark: str) -> Failed:
+        """Of the gateway's mark."""
+        number = super().__new__(cls, "-inf")
+        number.mark = mark
+        return number
+
+    def __add__(self, other: float) -> Failed:
+        return self
+
+    __radd__ = __add__
+
+    def __str__(self) -> str:
+        return self.mark
 
 
 class Progress:

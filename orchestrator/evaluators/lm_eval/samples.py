@@ -16,8 +16,8 @@ EMPTY_ANSWER = "empty_answer"
 """The engine answered with nothing, which lm-eval would score."""
 NO_SCORES = "no_scores"
 """The engine gave no log-probabilities of the prompt: lm-eval would take them for 0 and score by chance."""
-REQUEST_FAILED = "request_failed"
-"""A request for log-probabilities failed; its mark, minus infinity, has no room for the cause."""
+IMPOSSIBLE = "impossible"
+"""The engine gave a text the log-probability minus infinity: it computed wrong, or cannot write it in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,9 @@ def failures_of(files: TaskFiles, rows: Sequence[Mapping[str, Any]]) -> list[str
     if files.config.get("output_type") == "generate_until":
         return [mark or _empty(row) for mark, row in zip(marks, rows, strict=True)]
     scores = [[_score(answer) for answer in _answers(row)] for row in rows]
-    if not any(score for own in scores for score in own):
-        return [NO_SCORES] * len(rows)
-    failed = [REQUEST_FAILED if -math.inf in own else None for own in scores]
-    return [mark or other for mark, other in zip(marks, failed, strict=True)]
+    finite = [score for own in scores for score in own if math.isfinite(score)]
+    other = NO_SCORES if finite and not any(finite) else None
+    return [mark or (IMPOSSIBLE if -math.inf in own else other) for mark, own in zip(marks, scores, strict=True)]
 
 
 def grades_of(values: Sequence[float]) -> list[Grade]:
@@ -87,7 +86,7 @@ def _answers(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _score(answer: Any) -> float:
-    """The log-probability of an answer; NaN where a task's own code kept something else."""
+    """The log-probability of an answer; NaN for a mark, and where a task's own code kept something else."""
     try:
         return float(answer[0] if isinstance(answer, list) else answer)
     except ValueError:

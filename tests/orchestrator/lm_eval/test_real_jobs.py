@@ -111,14 +111,14 @@ def test_failed_requests_end_neither_the_run_nor_in_the_score(failing: Failing) 
     assert any("failed sample" in note for note in answers["notes"])
 
 
-def test_a_failed_answer_is_known_by_its_cause_and_a_failed_score_by_its_choice(failing: Failing) -> None:
+def test_a_failed_answer_and_a_failed_score_are_known_by_their_cause(failing: Failing) -> None:
     _, record = failing.first
-    causes = {row["failed"] for row in samples_of(record, "demo_arithmetic") if row["failed"]}
-    assert causes == {"http_500"}
-    failed = [row for row in samples_of(record, "demo_choices") if row["failed"]]
-    assert all((row["output"], row["correct"]) == (None, None) for row in failed)
-    asked = {row["failed"] for row in failed}
-    assert asked == {"request_failed"}
+    for name, result in results_of(record).items():
+        failed = [row for row in samples_of(record, name) if row["failed"]]
+        assert all((row["output"], row["correct"], row["failed"]) == (None, None, "http_500") for row in failed)
+        assert result["failed_by_cause"] == {"http_500": result["failed"]}
+        note = f"not answered: http_500 {result['failed']}"
+        assert f"- {name}: {note}" in Path(record["report"]).read_text()
 
 
 def test_choices_are_scored_as_the_engine_scores_their_tokens(failing: Failing) -> None:

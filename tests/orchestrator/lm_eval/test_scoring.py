@@ -55,10 +55,11 @@ def test_a_failed_question_leaves_the_score_however_it_was_counted() -> None:
 
 
 def test_a_choice_whose_score_failed_fails_its_question() -> None:
-    rows = [choice(0, ["-1.5", "-0.5"], acc=1.0), choice(1, ["-inf", "-9.0"], acc=1.0, target="0")]
-    found = scored(files(rows, "multiple_choice", **{"acc,none": 1.0}))
-    assert (found.result.score, found.result.failed) == (100.0, 1)
-    assert [sample.failed for sample in found.samples] == [None, "request_failed"]
+    rows = [choice(0, ["-1.5", "-0.5"], acc=1.0), choice(1, [MARK, "-9.0"], acc=1.0, target="0")]
+    rows.append(choice(2, ["-inf", "-9.0"], acc=0.0))
+    found = scored(files(rows, "multiple_choice", **{"acc,none": 2 / 3}))
+    assert (found.result.score, found.result.failed) == (100.0, 2)
+    assert [sample.failed for sample in found.samples] == [None, "7-0a1b2c", "impossible"]
     assert (found.samples[0].prediction, found.samples[0].gold) == (" b", " b")
     assert found.samples[0].output == '-1.5000 " a"\n-0.5000 " b"'
 
@@ -68,6 +69,9 @@ def test_an_engine_that_scores_nothing_has_no_score_instead_of_a_lucky_one() -> 
     found = scored(files(rows, "multiple_choice", **{"acc,none": 0.5}))
     assert (found.result.score, found.result.coverage) == (None, 0.0)
     assert {sample.failed for sample in found.samples} == {"no_scores"}
+    rows.append(choice(4, [MARK, "0.0"], acc=1.0))
+    found = scored(files(rows, "multiple_choice", **{"acc,none": 0.6}))
+    assert [sample.failed for sample in found.samples] == [*["no_scores"] * 4, "7-0a1b2c"]
 
 
 def test_a_metric_that_is_no_mean_is_published_only_when_every_question_was_answered() -> None:
@@ -81,7 +85,7 @@ def test_a_metric_that_is_no_mean_is_published_only_when_every_question_was_answ
 
 
 def test_infinity_which_marks_make_of_a_perplexity_is_no_score() -> None:
-    rows = [choice(0, ["-1.5"], perplexity=-1.5), choice(1, ["-inf"], perplexity=float("-inf"))]
+    rows = [choice(0, ["-1.5"], perplexity=-1.5), choice(1, [MARK], perplexity=float("-inf"))]
     found = scored(files(rows, "loglikelihood", **{"perplexity,none": float("inf")}))
     assert (found.result.score, found.result.failed) == (None, 1)
 
