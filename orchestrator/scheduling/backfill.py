@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from orchestrator.scheduling.draft import Draft
+from orchestrator.scheduling.gpu_sets import members
 from orchestrator.scheduling.holders import UNKNOWN
 from orchestrator.scheduling.order import may_overtake
 from orchestrator.scheduling.reservation import Reservation, Step
@@ -15,25 +15,28 @@ from orchestrator.scheduling.snapshot import Waiting
 
 def backfill(draft: Draft, reservation: Reservation, head: Waiting, behind: Sequence[Waiting]) -> None:
     """Start later jobs with what the head's reservation leaves; the last place of `max_running` is the head's too."""
-    soon, late = _room(draft, reservation)
+    latest = _LatestEnds(draft, reservation)
+    now, servers, free = draft.now, draft.servers, frozenset(members(draft.free))
     for job in behind:
-        # First comparisons only, as most of a long queue ends here.
-        if job.gpus > (late if job.expected_seconds is None else soon) and job.serve_key not in draft.servers:
+        # First comparisons only, as most of a long queue ends here. What is free only becomes less meanwhile.
+        too_long = now + (job.expected_seconds or UNKNOWN) > latest[job.gpus]
+        if (too_long or not free.issuperset(job.explicit or ())) and job.serve_key not in servers:
             continue
         if draft.places < 2:
             return
-        if job.not_before <= draft.now and job.id not in draft.started:
-            lent = _lend(draft, reservation, head, job)
-            if lent:
-                reservation = lent
-                soon, late = _room(draft, reservation)
+        if job.not_before <= now and job.id not in draft.started and (lent := _lend(draft, reservation, head, job)):
+            reservation = lent
+            latest = _LatestEnds(draft, reservation)
 
 
-def _room(draft: Draft, reservation: Reservation) -> tuple[int, int]:
-    """How many GPUs a job may get at most: one that is over in no time, and one that nobody knows the end of."""
-    steps = (reservation.until(end) for end in (math.nextafter(draft.now, math.inf), UNKNOWN))
-    soon, late = (max(min(step.room, (draft.free & ~step.kept).bit_count()), 0) for step in steps)
-    return soon, late
+class _LatestEnds(dict[int, float]):
+    """By number of GPUs, the latest end of a job that may get as many: thousands of jobs need one of a few numbers."""
+
+    def __init__(self, draft: Draft, reservation: Reservation) -> None:
+        self._free, self._reservation = draft.free, reservation
+
+    def __missing__(self, count: int) -> float:
+        return self.setdefault(count, self._reservation.latest_end(count, self._free))
 
 
 def _lend(draft: Draft, reservation: Reservation, head: Waiting, job: Waiting) -> Reservation | None:

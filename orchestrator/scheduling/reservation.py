@@ -9,6 +9,7 @@ lets it start.
 
 from __future__ import annotations
 
+import math
 import sys
 from bisect import bisect_left
 from collections import Counter
@@ -43,6 +44,13 @@ class Reservation:
         """What a job may hold that ends then."""
         passed = bisect_left(self.steps, end, key=lambda step: step.since)
         return self.steps[passed - 1] if passed else Step(end, NO_LIMIT)
+
+    def latest_end(self, count: int, free: int) -> float:
+        """When a job must be over, at the latest, that gets `count` of these free GPUs; never where it cannot."""
+        if count > free.bit_count():
+            return -math.inf
+        tight = (step.since for step in self.steps if count > min(max(step.room, 0), (free & ~step.kept).bit_count()))
+        return next(tight, UNKNOWN)
 
     def lend(self, count: int, end: float) -> Reservation:
         """The reservation after a job got `count` of those GPUs until `end`."""

@@ -73,6 +73,21 @@ def test_what_is_left_after_lending_is_what_a_new_reservation_beside_that_job_le
     assert anew.start <= reservation.start
 
 
+@thorough
+@given(SIZES, st.integers(0, 4), st.booleans(), st.data())
+def test_the_latest_end_of_a_job_is_the_last_at_which_the_reservation_leaves_it_its_gpus(
+    sizes: list[tuple[int, float]], free: int, explicit: bool, data: st.DataObject
+) -> None:
+    holders = holders_of(sizes)
+    count, asked, end = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 5)), data.draw(ENDS)
+    wanted = data.draw(st.integers(1, 2**12 - 1))
+    reservation = reserve_these(wanted, holders, NOW) if explicit else reserve_any(count, free, holders, NOW)
+    pool = ((1 << free) - 1) << 8  # some of them wanted, some not
+    step = reservation.until(end)
+    leaves = asked <= max(step.room, 0) and asked <= (pool & ~step.kept).bit_count()
+    assert (end <= reservation.latest_end(asked, pool)) == leaves
+
+
 def test_gpus_asked_for_by_index_are_lent_until_the_last_known_end_among_them() -> None:
     holders = [Holder("a", 0b0001, 160.0), Holder("b", 0b0010, 130.0), Holder("c", 0b1000, 900.0)]
     reservation = reserve_these(0b0111, holders, NOW)
