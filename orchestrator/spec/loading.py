@@ -7,7 +7,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,11 @@ from orchestrator.errors import BadSpec, FieldError
 from orchestrator.spec.models import JobSpec
 
 Location = tuple[int | str, ...]
+NEAR = 0.7
+"""How alike two names are, 0 to 1 (`difflib`), for one to be a slip of the other: `modle` and `model` have 0.8, `rate`
+and `port` 0.5.
+"""
+_MOST_PLACES = 3
 Spec = TypeVar("Spec", bound=BaseModel)
 
 
@@ -82,11 +87,14 @@ def parse_serve(values: Mapping[str, object], *, source: str) -> tuple[ServeSpec
 
 
 def nearest(given: str, valid: Collection[str], *, what: str = "parameter") -> str:
-    """What to say about a name that is not among the valid ones: the nearest, or all of them."""
-    close = difflib.get_close_matches(given, sorted(valid), n=1, cutoff=0.5)
-    if close:
-        return f"unknown {what}; did you mean `{close[0]}`?"
+    """What to say about a name that is not among the valid ones: the one that it is near to, or all of them."""
+    if near := _near(given, valid):
+        return f"unknown {what}; did you mean `{near}`?"
     return f"unknown {what}; valid here: {', '.join(sorted(valid)) or 'none'}"
+
+
+def _near(given: str, valid: Collection[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(given, sorted(valid), n=1, cutoff=NEAR)), None)
 
 
 def _field_errors(model: type[BaseModel], details: Sequence[ErrorDetails], document: object) -> list[FieldError]:
@@ -133,7 +141,34 @@ def _shown(value: object) -> str:
 
 
 def _unknown_key(model: type[BaseModel], location: Location) -> str:
-    return nearest(str(location[-1]), _fields_at(model, location[:-1]), what="key")
+    """Where the key belongs, if it is valid elsewhere in the spec, and what else it may be here."""
+    given, valid = str(location[-1]), _fields_at(model, location[:-1])
+    places = sorted(_places(model, given, location), key=lambda place: (-_shared(place, location), len(place)))
+    if not places:
+        return nearest(given, valid, what="key")
+    named = " or ".join(f"`{'.'.join(map(str, place))}`" for place in places[:_MOST_PLACES])
+    where = "at the top of the spec" if len(places[0]) == 1 else "elsewhere"
+    near = _near(given, valid)
+    return f"unknown key here; belongs {where}: {named}{f'; or did you mean `{near}`?' if near else ''}"
+
+
+def _places(model: type[BaseModel], key: str, location: Location, above: Location = ()) -> Iterator[Location]:
+    """Every place below `above` where `key` is valid; of lists and of named parts that in which `location` lies."""
+    for name, field in model.model_fields.items():
+        here = (*above, name)
+        if name == key:
+            yield here
+        inside, after = location[: len(here)] == here, len(here)
+        origin = typing.get_origin(field.annotation)
+        if origin in (list, dict):
+            here = (*here, location[after] if inside else 0 if origin is list else "NAME")
+        if inner := _model_in(field.annotation):
+            yield from _places(inner, key, location, here)
+
+
+def _shared(one: Location, other: Location) -> int:
+    """How many parts two paths begin with alike."""
+    return next((at for at, (mine, its) in enumerate(zip(one, other, strict=False)) if mine != its), len(one))
 
 
 def _fields_at(model: type[BaseModel], location: Location) -> set[str]:

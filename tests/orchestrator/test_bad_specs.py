@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 from collections.abc import Callable
@@ -105,6 +106,30 @@ def test_what_cannot_be_done_here_is_refused_at_once(
 ) -> None:
     found = refused(cli, write_job(serve=serve))
     assert said in found[path]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("serve.compress", "unknown key here; belongs at the top of the spec: `compress`"),
+        ("max_model_len", "unknown key here; belongs elsewhere: `serve.max_model_len`"),
+        ("evaluate.1.top_p", "unknown key here; belongs elsewhere: `evaluate.1.generation.top_p`"),
+        ("evaluate.0.speed.load.lengths", "unknown key here; belongs elsewhere: `evaluate.0.speed.context.lengths`"),
+        ("probe.timeouts", "unknown key; did you mean `timeout`?"),
+        ("gateway.rate_limit", "unknown key; valid here: "),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_told_where_it_belongs(path: str, said: str) -> None:
+    evaluate = {"evaluator": "straight", "datasets": ["x"], "speed": {"load": {}}}
+    document: dict[str, Any] = {"serve": {"engine": "vllm"}, "evaluate": [evaluate, copy.deepcopy(evaluate)]}
+    *parents, key = (int(part) if part.isdecimal() else part for part in path.split("."))
+    place: Any = document
+    for part in parents:
+        place = place[part] if isinstance(part, int) else place.setdefault(part, {})
+    place[key] = 1
+    [(where, message)] = errors_of(document).items()
+    assert where == path
+    assert message.startswith(said)
 
 
 def test_errors_of_form_and_of_substance_come_together(cli: Cli, write_job: WriteJob) -> None:
