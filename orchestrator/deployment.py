@@ -19,7 +19,7 @@ from launchers.errors import LaunchError
 from launchers.spec import ServeSpec
 from orchestrator.errors import DeploymentError, OrchestratorError, innermost
 from orchestrator.job_folder import is_owned, own, owner_of, replace_text
-from orchestrator.record import Failure, Teardown, failure_of, now
+from orchestrator.record import Failure, Teardown, failure_of, now, unexpected
 from orchestrator.serving import Serving
 from orchestrator.settings import Settings
 
@@ -206,7 +206,7 @@ class Deployment:
             return None
         error = innermost(work.exception() or DeploymentError("every replica ended"))
         if not isinstance(error, LaunchError | ClientError | OrchestratorError):
-            raise error
+            return unexpected(error, self._folder.path / "logs" / "deployment.log")
         failure = failure_of(error)
         server = next(iter(self._serving.servers.values()), None)
         if server is None:

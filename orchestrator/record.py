@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import traceback
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -130,7 +132,7 @@ class JobRecord(BaseModel):
     """What is known about the engine's answers: see docs/fidelity.md."""
     failure: Failure | None = None
     notes: list[str] = []
-    """What of an OpenCompass config was not carried over to the job, or in another way."""
+    """Those of the spec, e.g. what of an OpenCompass config was not carried over."""
     results: list[DatasetResult] = []
     speed: list[SpeedResult] = []
     """What each evaluator `speed` measured."""
@@ -156,3 +158,14 @@ def failure_of(error: LaunchError | ClientError | OrchestratorError) -> Failure:
         told = {"log": str(error.log), "log_tail": tail_of(error.log), "command": error.command}
         return failure.model_copy(update=told)
     return failure.model_copy(update=error.told) if isinstance(error, DeploymentFailed) else failure
+
+
+def unexpected(error: BaseException, log: Path) -> Failure:
+    """The failure that an error of nobody's tree is: a bug of ours, or a machine out of room; its trace in `log`."""
+    log.write_text("".join(traceback.format_exception(error)))
+    return Failure(
+        code="internal_error",
+        message=f"{type(error).__name__}: {error}",
+        hint="this is a bug of the orchestrator; please report it with the log",
+        log=str(log),
+    )
