@@ -1,8 +1,10 @@
-"""Load tools against a known truth: what each says of a fake engine whose pace is set, and by how much it is wrong.
+"""Load tools against a known truth: what each says of a fake engine, and by how much it is wrong.
 
-Tools that are not named are left out. Each scenario keeps so many streams in flight for some seconds.
+The truth is what the engine did: it writes when each request arrived and when each token left. What it was told to do
+(`nominal`) is shown beside it: a loaded machine makes every engine later than that, and no tool is to blame. Each
+scenario keeps so many streams in flight for some seconds.
 
-    python benchmarks/load_tools.py
+    python benchmarks/load_tools.py --only ours                                  under a minute
     python benchmarks/load_tools.py --guidellm ENV/bin/guidellm --vllm ENV/bin/python
 """
 
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ import uvloop
 
 import eval_configs
 from orchestrator.evaluators.speed.asking import Client, Timing
-from orchestrator.evaluators.speed.figures import gaps, percentiles, rates
+from orchestrator.evaluators.speed.figures import Window, gaps, percentiles, rates
 from orchestrator.evaluators.speed.pressure import press_closed
 from orchestrator.evaluators.speed.prompts import PromptMaker
 
@@ -53,7 +55,7 @@ class Scenario:
     output: int
     seconds: float
 
-    def truth(self) -> Figures:
+    def nominal(self) -> Figures:
         whole = self.latency + self.output / self.pace
         first, gap = self.latency + 1 / self.pace, 1 / self.pace
         return Figures(self.streams / whole, self.streams * self.output / whole, first, first, gap, gap, whole)
@@ -72,42 +74,85 @@ class Figures:
     latency_p50: float
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a tool says, and of which requests."""
+
+    figures: Figures
+    window: Window | None = None
+    """Of which its rates are; None: from the first request to the last token."""
+    since: float = 0.0
+    """When the first request began whose times it counts."""
+
+
+Tool = Callable[[int, Scenario, Path], Found]
+
 SCENARIOS = (
     Scenario(1, 0.1, 50, 64, 6),
     Scenario(8, 0.1, 50, 64, 6),
     Scenario(64, 0.1, 50, 64, 8),
-    Scenario(128, 0.1, 50, 64, 8),
     Scenario(256, 0.1, 50, 64, 8),
 )
 
 
 def main() -> None:
     given = _arguments()
-    tools: dict[str, Callable[[int, Scenario, Path], Figures]] = {"ours": ours}
+    tools: dict[str, Tool] = {"ours": ours}
     if given.guidellm:
         tools["guidellm"] = lambda port, scenario, folder: guidellm(given.guidellm, port, scenario, folder)
     if given.vllm:
         tools["vllm bench"] = lambda port, scenario, folder: vllm_bench(given.vllm, port, scenario, folder)
-    chosen = [scenario for scenario in SCENARIOS if scenario.streams in given.streams]
-    for scenario in chosen:
+    tools = {name: tool for name, tool in tools.items() if not given.only or name in given.only}
+    for scenario in (one for one in SCENARIOS if one.streams in given.streams):
         print(f"\n{scenario.streams} streams of {scenario.output} tokens at {scenario.pace:g}/s, first after ", end="")
         print(f"{scenario.latency:g} s; load average {os.getloadavg()[0]:.1f}")
-        print(f"{'':12}" + "".join(f"{name:>14}" for name in asdict(scenario.truth())) + f"{'CPU s':>8}{'worst':>8}")
-        _show("truth", scenario.truth(), scenario.truth(), 0.0)
+        print(f"{'':16}" + "".join(f"{name:>14}" for name in asdict(scenario.nominal())) + f"{'CPU s':>8}{'worst':>8}")
+        _show("nominal", scenario.nominal(), scenario.nominal())
         for name, tool in tools.items():
-            with tempfile.TemporaryDirectory() as folder, fake_engine(scenario) as port:
-                before = os.times()
-                found = tool(port, scenario, Path(folder))
-                after = os.times()
-            cpu = sum(after[:4]) - sum(before[:4])
-            _show(name, found, scenario.truth(), cpu)
+            compare(name, tool, scenario)
 
 
-def ours(port: int, scenario: Scenario, folder: Path) -> Figures:
+def compare(name: str, tool: Tool, scenario: Scenario) -> None:
+    """Run one tool and show what the engine did (against nominal), and what the tool says (against that)."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "timings.jsonl"
+        with fake_engine(scenario, log) as port:
+            before = os.times()
+            found = tool(port, scenario, Path(folder))
+            after = os.times()
+        truth = measured(log, scenario, found)
+    _show(f"engine, {name}", truth, scenario.nominal())
+    _show(name, found.figures, truth, sum(after[:4]) - sum(before[:4]))
+
+
+def measured(log: Path, scenario: Scenario, found: Found) -> Figures:
+    """What the engine did, over the requests that the tool counts."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    timings = [
+        Timing(row["arrived"], scenario.output, row["tokens"][-1], row["tokens"], (64, scenario.output))
+        for row in rows
+        if len(row["tokens"]) == scenario.output
+    ]
+    counted = [timing for timing in timings if timing.began >= found.since]
+    whole = Window(min(one.began for one in timings), max(one.ended for one in timings))
+    return figures_of(timings, counted, found.window or whole)
+
+
+def figures_of(timings: Sequence[Timing], counted: Sequence[Timing], window: Window) -> Figures:
+    ttft, latency = percentiles(one.ttft for one in counted), percentiles(one.latency for one in counted)
+    itl = percentiles(gap for timing in counted for gap in gaps(timing))
+    assert ttft
+    assert itl
+    assert latency
+    rate = rates(timings, window)
+    return Figures(rate.requests, rate.output_tokens, ttft.p50, ttft.p99, itl.p50, itl.p99, latency.p50)
+
+
+def ours(port: int, scenario: Scenario, folder: Path) -> Found:
     return uvloop.run(_ours(port, scenario))
 
 
-async def _ours(port: int, scenario: Scenario) -> Figures:
+async def _ours(port: int, scenario: Scenario) -> Found:
     client = Client("127.0.0.1", port, "fake", lambda tokens: {"ignore_eos": True})
     maker = PromptMaker.of(None, 0)
 
@@ -118,16 +163,11 @@ async def _ours(port: int, scenario: Scenario) -> Figures:
     pressed = await press_closed(ask, scenario.streams, scenario.seconds)
     client.close()
     counted = [timing for timing in pressed.timings if pressed.counts(timing)] or list(pressed.timings)
-    ttft, latency = percentiles(one.ttft for one in counted), percentiles(one.latency for one in counted)
-    itl = percentiles(gap for timing in counted for gap in gaps(timing))
-    assert ttft
-    assert itl
-    assert latency
-    rate = rates(pressed.timings, pressed.window)
-    return Figures(rate.requests, rate.output_tokens, ttft.p50, ttft.p99, itl.p50, itl.p99, latency.p50)
+    figures = figures_of(pressed.timings, counted, pressed.window)
+    return Found(figures, pressed.window, min(timing.began for timing in counted))
 
 
-def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Figures:
+def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Found:
     whole = scenario.latency + scenario.output / scenario.pace
     requests = scenario.streams * max(2, round(scenario.seconds / whole))
     argv = [program, "run", "--profile", f"kind=concurrent,streams={scenario.streams}", "--disable-console"]
@@ -148,7 +188,7 @@ def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Figur
         return part[percentile] * scale
 
     ms = 1e-3
-    return Figures(
+    figures = Figures(
         of("requests_per_second")["mean"],
         of("output_tokens_per_second")["mean"],
         at("time_to_first_token_ms", "p50", ms),
@@ -157,9 +197,10 @@ def guidellm(program: str, port: int, scenario: Scenario, folder: Path) -> Figur
         at("inter_token_latency_ms", "p99", ms),
         at("request_latency", "p50"),
     )
+    return Found(figures)
 
 
-def vllm_bench(python: str, port: int, scenario: Scenario, folder: Path) -> Figures:
+def vllm_bench(python: str, port: int, scenario: Scenario, folder: Path) -> Found:
     whole = scenario.latency + scenario.output / scenario.pace
     prompts = scenario.streams * max(2, round(scenario.seconds / whole))
     argv = [python, "-c", VLLM, "--backend", "openai", "--model", "fake", "--temperature", "0"]
@@ -171,13 +212,13 @@ def vllm_bench(python: str, port: int, scenario: Scenario, folder: Path) -> Figu
     _run(argv, folder, HF_HUB_OFFLINE="1")
     found = json.loads((folder / "found.json").read_text())
     times = [found[name] / 1e3 for name in ("p50_ttft_ms", "p99_ttft_ms", "p50_itl_ms", "p99_itl_ms", "p50_e2el_ms")]
-    return Figures(found["request_throughput"], found["output_throughput"], *times)
+    return Found(Figures(found["request_throughput"], found["output_throughput"], *times))
 
 
 @contextmanager
-def fake_engine(scenario: Scenario) -> Iterator[int]:
+def fake_engine(scenario: Scenario, timings: Path) -> Iterator[int]:
     pace = ["--latency", str(scenario.latency), "--tokens-per-second", str(scenario.pace), "--slots", "4096"]
-    argv = [sys.executable, "-m", "orchestrator.fake_engine", "--port", "0", *pace]
+    argv = [sys.executable, "-m", "orchestrator.fake_engine", "--port", "0", "--timings", str(timings), *pace]
     with tempfile.NamedTemporaryFile("r+") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
         try:
             while (found := re.search(r"ready on \S+:(\d+)", Path(log.name).read_text())) is None:
@@ -196,16 +237,17 @@ def _run(argv: list[str], folder: Path, **env: str) -> None:
         raise SystemExit(f"{argv[0]} failed")
 
 
-def _show(name: str, found: Figures, truth: Figures, cpu: float) -> None:
+def _show(name: str, found: Figures, truth: Figures, cpu: float = 0.0) -> None:
     wrong = {key: value / getattr(truth, key) - 1 for key, value in asdict(found).items()}
     cells = [f"{value:8.4g} {wrong[key]:+5.0%}" for key, value in asdict(found).items()]
     worst = max(wrong.values(), key=abs)
-    print(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells) + f"{cpu:8.1f}{worst:+8.1%}")
+    print(f"{name:16}" + "".join(f"{cell:>14}" for cell in cells) + f"{cpu:8.1f}{worst:+8.1%}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--guidellm", metavar="PROGRAM", help="guidellm's command")
+    parser.add_argument("--only", nargs="+", choices=("ours", "guidellm", "vllm bench"), help="leave out the others")
     parser.add_argument("--vllm", metavar="PYTHON", help="an interpreter that has vllm, for `vllm bench serve`")
     every = [scenario.streams for scenario in SCENARIOS]
     parser.add_argument("--streams", type=int, nargs="+", default=every, help=f"which scenarios (default: {every})")

@@ -94,6 +94,12 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
         help=f"remember the last N different prefixes ({LENGTH} characters) of prompts: a known one takes a tenth of "
         "--latency; counted in /metrics",
     )
+    add(
+        "--timings",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="write when each request arrived and each of its tokens left, by the machine's monotonic clock",
+    )
 
 
 def _add_startup(parser: argparse.ArgumentParser) -> None:

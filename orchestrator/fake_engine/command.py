@@ -87,6 +87,7 @@ def _options(given: argparse.Namespace) -> Options:
         ),
         logprobs=given.logprobs,
         processes=Processes(given.workers, given.detached_worker, given.ignore_sigterm, given.ignore_first_sigterm),
+        timings=given.timings,
     )
 
 

@@ -42,6 +42,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target, self._body = b"", bytearray()
         self._busy, self._keep_alive, self._streaming = False, True, False
+        self._begins = True  # the next byte to come is the first of a request
+        self.arrived = 0.0
+        """When the latest request arrived, in monotonic seconds; only `TimedConnection` knows."""
 
     def answer(self, status: int, body: bytes, content_type: str = "application/json") -> None:
         """Send a whole answer."""
@@ -99,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request starts (called by the parser)."""
+        self._begins = False
         self._target, self._body = b"", bytearray()
 
     def on_url(self, url: bytes) -> None:
@@ -111,6 +115,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A request is whole (called by the parser)."""
+        self._begins = True
         path = self._target.partition(b"?")[0].decode("latin-1")
         request = Request(self._parser.get_method().decode("ascii"), path, bytes(self._body))
         self._waiting.append((request, bool(self._parser.should_keep_alive())))

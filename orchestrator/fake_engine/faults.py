@@ -159,6 +159,8 @@ class Options:
     logprobs: bool = False
     """Give log-probabilities where they are asked for; else refuse."""
     processes: Processes = field(default_factory=Processes)
+    timings: Path | None = None
+    """File to write when each answer's tokens really left; None: none."""
 
 
 def fault_of(faults: Faults, seed: int, number: int, prompt: str) -> Fault | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from orchestrator.fake_engine.replies import (
     read_request,
     reply,
 )
+from orchestrator.fake_engine.timings import Timings
 
 _MASKED = error_body("a fake failure with status 200", 500)
 
@@ -44,6 +46,7 @@ class FakeEngine:
         self._asked = self._waiting = self._running = self._prompt_tokens = self._generated_tokens = 0
         self._met: Counter[str] = Counter()
         self._prefixes = PrefixCache(options.pace.prefix_cache)
+        self._timings = Timings(options.timings) if options.timings else None
 
     def handle(self, request: Request, connection: Connection) -> Coroutine[None, None, None] | None:
         """Answer at once, or return the coroutine that will."""
@@ -161,6 +164,7 @@ class FakeEngine:
         pace = self._options.pace.tokens_per_second
         if pace:
             await asyncio.sleep(max(len(text.tokens) for text in done.texts) / pace)
+        self._note(done, connection, [time.monotonic()])
         if fault is Fault.TRUNCATE:
             connection.cut(200, orjson.dumps(reply(done)))
         elif fault is Fault.ERROR_BODY:
@@ -175,15 +179,23 @@ class FakeEngine:
             events = events[: len(events) // 2]
         clock = asyncio.get_running_loop().time
         due = clock()
+        left = []
         for is_token, chunk in events:
             if pace and is_token:
                 due += 1 / pace  # by the clock: what a sleep is too long for does not add up
                 await asyncio.sleep(max(0.0, due - clock()))
+            if is_token:
+                left.append(time.monotonic())  # just before: the client may run before the call is over
             connection.stream(chunk)
+        self._note(done, connection, left)
         if fault is Fault.TRUNCATE:
             connection.close()
         else:
             connection.stream(b"")
+
+    def _note(self, done: Generated, connection: Connection, tokens: list[float]) -> None:
+        if self._timings:
+            self._timings.note(done.number, connection.arrived, tokens)
 
     def _metrics(self) -> str:
         """The counters in Prometheus' text form."""

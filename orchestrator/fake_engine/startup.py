@@ -12,6 +12,7 @@ from orchestrator.fake_engine.answers import AnswerBook
 from orchestrator.fake_engine.connection import Connection
 from orchestrator.fake_engine.faults import Options, Startup
 from orchestrator.fake_engine.server import FakeEngine
+from orchestrator.fake_engine.timings import TimedConnection
 from orchestrator.fake_engine.workers import end_workers, fork_detached_worker, fork_worker, take_signals
 
 _LINE = b"FAKE engine: loading, and saying so at length " + b"." * 53 + b"\n"
@@ -46,7 +47,7 @@ async def _serve(options: Options, book: AnswerBook) -> int:
     engine, startup = FakeEngine(options, book), options.startup
 
     def connection() -> Connection:
-        return Connection(engine.handle, options.faults.close_idle)
+        return (TimedConnection if options.timings else Connection)(engine.handle, options.faults.close_idle)
 
     if startup.bind_only:
         with _bound(options):

@@ -464,3 +464,29 @@ def test_a_remembered_prefix_is_answered_sooner_and_counted(tmp_path: Path) -> N
         metrics = running.ask("/metrics")[1]
     assert 'fake:prefix_hits_total{model_name="fake"} 1' in metrics
     assert 'fake:prefix_misses_total{model_name="fake"} 3' in metrics
+
+
+def test_timings_tell_when_a_request_arrived_and_each_token_left_however_late_it_was_read(tmp_path: Path) -> None:
+    file = tmp_path / "timings.jsonl"
+    body = json.dumps({"prompt": "x", "max_tokens": 5, "ignore_eos": True, "stream": True})
+    with ready(tmp_path, "--timings", str(file), "--tokens-per-second", "50") as running:
+        client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        with closing(client):
+            client.request("POST", "/v1/completions", body)
+            client.getresponse().read()
+            running.process.send_signal(signal.SIGSTOP)
+            try:
+                until(lambda: psutil.Process(running.process.pid).status() == psutil.STATUS_STOPPED)
+                before = time.monotonic()
+                client.request("POST", "/v1/completions", body)
+                sent = time.monotonic()
+            finally:
+                running.process.send_signal(signal.SIGCONT)
+            client.getresponse().read()
+            after = time.monotonic()
+    row = json.loads(file.read_text().splitlines()[1])
+    tokens = row["tokens"]
+    assert (row["id"], len(tokens), tokens) == (2, 5, sorted(tokens))
+    assert before - 0.001 <= row["arrived"] <= sent + 0.001, "two clocks are compared to find it"
+    assert sent < tokens[0] < tokens[4] < after
+    assert tokens[4] - sent >= 0.09, "five tokens at 50 per second"
