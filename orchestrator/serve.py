@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import uvloop
 
@@ -21,6 +22,8 @@ from orchestrator.traces import Collector, Traces
 from orchestrator.webhooks import Webhooks
 
 INTERRUPTED = 130
+THREADS = 32
+"""Calls of the store and the file system side by side: what waits for the disk at the same time shares one commit."""
 
 
 def main() -> int:
@@ -39,6 +42,7 @@ def main() -> int:
 async def _serve(settings: Settings, as_json: bool) -> signal.Signals:
     """Serve until a signal comes; which one."""
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
     received: asyncio.Future[signal.Signals] = loop.create_future()
 
     def stop(number: signal.Signals) -> None:

@@ -117,7 +117,7 @@ class Service:
         """
         board = self._at_work
         earlier = JobFolder(Path((await self._job(resumed_from)).folder)) if resumed_from else None
-        job, created = await asyncio.to_thread(
+        job, first = await asyncio.to_thread(
             intake.submit,
             spec,
             self.store,
@@ -128,10 +128,10 @@ class Service:
             resumed_from=earlier,
             max_queued=max_queued,
         )
-        if created:
+        if first:
             board.enqueue(job)
-            board.changed(job, await asyncio.to_thread(self.store.events, job.id))
-        return job, created
+            board.changed(job, [first])
+        return job, first is not None
 
     async def retry(
         self, job_id: str, by: str | None, idempotency: Idempotency | None = None, max_queued: int | None = None

@@ -27,6 +27,8 @@ LONGEST_WAIT = 1.0
 """Seconds between two decisions when nothing happens."""
 CHOOSING = 0.05
 """Seconds that another command may take to choose its GPUs."""
+REST = 4.0
+"""Pause after a decision, in times of the processor time that it took: the rest of the service is to get most of it."""
 INVENTORY_AGE = 60.0
 """Seconds after which the driver is asked again which GPUs there are."""
 
@@ -39,6 +41,8 @@ class Dispatcher:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._inventory_at = time.monotonic()
+        self._spent = 0.0
+        """Seconds of processor time of the last decision."""
 
     async def run(self) -> NoReturn:
         """Decide whenever something happened, until cancelled."""
@@ -50,6 +54,7 @@ class Dispatcher:
             board.wake.clear()
             if board.queued:
                 await unharmed("the scheduler", self._decide())
+                await asyncio.sleep(REST * self._spent)
 
     async def _decide(self) -> None:
         board = self._board
@@ -60,7 +65,9 @@ class Dispatcher:
         if taken is None:  # somebody chooses GPUs at this moment
             asyncio.get_running_loop().call_later(CHOOSING, board.wake.set)
             return
+        began = time.thread_time()
         decision = decide(snapshot_of(board, taken))
+        self._spent = time.thread_time() - began
         board.why = decision.why
         for evicted in decision.evict:
             await stop(board, board.deployed[evicted.deployment], "its GPUs are needed")

@@ -13,7 +13,7 @@ from launchers.gpus import Inventory
 from launchers.registry import get_engine
 from launchers.spec import ServeSpec
 from orchestrator.assignment import BASE as BASE
-from orchestrator.errors import BadSpec, FieldError
+from orchestrator.errors import BadSpec
 from orchestrator.intake import default_name
 from orchestrator.job_folder import JobFolder
 from orchestrator.record import Event, JobRecord, State, now
@@ -22,11 +22,6 @@ from orchestrator.spec.checks import check_job, require_data
 from orchestrator.spec.models import JobSpec
 from orchestrator.store.rows import Idempotency, JobRow, NewJob
 from orchestrator.store.store import Store
-
-
-def check(spec: JobSpec, settings: Settings) -> list[FieldError]:
-    """Every error of a job that its form does not show."""
-    return check_job(spec, BASE, settings)
 
 
 def submit(
@@ -39,25 +34,26 @@ def submit(
     idempotency: Idempotency | None = None,
     resumed_from: JobFolder | None = None,
     max_queued: int | None = None,
-) -> tuple[JobRow, bool]:
-    """Queue a job; the job, and whether it was made now (False: the idempotency key was used before).
+) -> tuple[JobRow, Event | None]:
+    """Queue a job; the job, and its first event (None: the idempotency key was used before, and made that job).
 
     `resumed_from` is the folder of an earlier job whose answers are reused. Blocks for milliseconds.
     Raises: BadSpec, DatasetMissing, IdempotencyConflict, QueueFull.
     """
-    if errors := check(spec, settings):
+    # The inventory may be old by now: what it does not allow is looked at again.
+    if check_job(spec, BASE, settings, inventory) and (errors := check_job(spec, BASE, settings)):
         raise BadSpec(errors)
     require_data(spec, BASE, settings)
     folder = JobFolder.create(settings.jobs)
     try:
-        new = _new_job(spec, settings, inventory, folder, by, resumed_from)
-        job, created = store.add_job(new, idempotency, _queued(new), max_queued=max_queued)
+        new, first = _new_job(spec, settings, inventory, folder, by, resumed_from), _queued()
+        job, created = store.add_job(new, idempotency, first, max_queued=max_queued)
     except BaseException:
         shutil.rmtree(folder.path)
         raise
     if not created:
         shutil.rmtree(folder.path)
-    return job, created
+    return job, first if created else None
 
 
 def serve_key(serve: ServeSpec, compress: CompressSpec | None, gateway: GatewaySpec) -> str:
@@ -118,7 +114,7 @@ def _new_job(
     )
 
 
-def _queued(new: NewJob) -> Event:
+def _queued() -> Event:
     return Event(
         seq=1, time=now(), attempt=0, type="state", state=State.QUEUED, phase=State.QUEUED.value, message="in the queue"
     )

@@ -25,9 +25,12 @@ RESERVED_VARIABLES = {
 }
 
 
-def check_job(spec: JobSpec, base: Path, settings: Settings) -> list[FieldError]:
-    """Every error of a job that its form does not show. `base` is where relative paths start."""
-    errors = check_serve(spec.serve, settings, spec.compress)
+def check_job(spec: JobSpec, base: Path, settings: Settings, inventory: Inventory | None = None) -> list[FieldError]:
+    """Every error of a job that its form does not show. `base` is where relative paths start.
+
+    `inventory`: the GPUs here, where the caller knows them; else they are looked up, which may take the driver a while.
+    """
+    errors = check_serve(spec.serve, settings, spec.compress, inventory)
     for index, evaluate in enumerate(spec.evaluate):
         errors.extend(_check_evaluate(evaluate, f"evaluate.{index}", spec.serve, base, settings))
     return errors
@@ -50,8 +53,10 @@ def require_data(spec: JobSpec, base: Path, settings: Settings) -> None:
         raise DatasetMissing("\n".join(absent), hint="run these commands, or name other data sets")
 
 
-def check_serve(spec: ServeSpec, settings: Settings, compress: CompressSpec | None = None) -> list[FieldError]:
-    """Every error of the `serve` part, and of what is made of its model first."""
+def check_serve(
+    spec: ServeSpec, settings: Settings, compress: CompressSpec | None = None, inventory: Inventory | None = None
+) -> list[FieldError]:
+    """Every error of the `serve` part, and of what is made of its model first; `inventory` as in `check_job`."""
     try:
         engine = get_engine(spec.engine)
     except SpecRefused as unknown:
@@ -65,7 +70,7 @@ def check_serve(spec: ServeSpec, settings: Settings, compress: CompressSpec | No
         refused = [(field, message) for field, message in refused if field != "model"]
     found = [*refused, *_model(spec, engine), *_policy(spec, settings), *_variables(spec), *_ports(spec)]
     if not any(field in ("tensor_parallel", "pipeline_parallel", "gpus") for field, _ in refused):
-        found.extend(_gpus(spec, engine, discover(settings.gpus)))
+        found.extend(_gpus(spec, engine, inventory or discover(settings.gpus)))
     return [*_under("serve", found), *wrong]
 
 
