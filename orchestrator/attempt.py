@@ -109,7 +109,7 @@ def _placed(spec: JobSpec, assignment: Assignment) -> JobSpec:
 
 def _begin(earlier: JobRecord, assignment: Assignment) -> JobRecord:
     """A new record for the attempt: nothing of an earlier one is true of it."""
-    kept = {"id", "name", "spec", "labels", "created_at", "resumed_from", "folder"}
+    kept = {"id", "name", "spec", "labels", "notes", "created_at", "resumed_from", "folder"}
     return JobRecord.model_validate({**earlier.model_dump(include=kept), "attempt": assignment.attempt})
 
 

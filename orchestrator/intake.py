@@ -79,6 +79,7 @@ def new_job(spec: JobSpec, settings: Settings, *, resume: str | None = None) -> 
         name=spec.name or default_name(spec),
         spec=spec.model_dump(mode="json", exclude_unset=True),
         labels=spec.labels,
+        notes=list(spec.notes),
         created_at=now(),
         resumed_from=resume,
         folder=str(folder.path),

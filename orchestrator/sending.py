@@ -11,7 +11,9 @@ from orchestrator.errors import BadSpec, FieldError
 from orchestrator.policy import is_loopback
 from orchestrator.spec.loading import load_document
 
-NEVER_PATHS = frozenset({"name", "labels", "env", "command", "args", "extra_args", "prompt", "generation", "url"})
+NEVER_PATHS = frozenset(
+    {"name", "labels", "notes", "env", "command", "args", "extra_args", "prompt", "meta_template", "generation", "url"}
+)
 """Keys whose texts are sent as they are."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,8 @@ async def read_document(request: Request) -> Any:
     """
     media_type = request.headers.get("content-type", JSON_TYPES[0]).split(";")[0].strip().lower()
     if media_type not in (*JSON_TYPES, *YAML_TYPES):
-        raise HttpError(415, "unsupported_media_type", f"a body of type {media_type} cannot be read", hint=_HINT)
+        hint = _CONFIG_HINT if "python" in media_type else _HINT
+        raise HttpError(415, "unsupported_media_type", f"a body of type {media_type} cannot be read", hint=hint)
     raw = await request.body()
     try:
         text = raw.decode()
@@ -37,7 +39,8 @@ async def read_document(request: Request) -> Any:
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         kind = "JSON" if media_type in JSON_TYPES else "YAML"
         told = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise HttpError(400, "bad_request", f"the body is not valid {kind}: {told}"[:500]) from None
+        hint = _CONFIG_HINT if _CONFIG.search(raw) else ""
+        raise HttpError(400, "bad_request", f"the body is not valid {kind}: {told}"[:500], hint=hint) from None
     check_values(document)
     return document
 
@@ -53,6 +56,12 @@ def check_values(document: Any) -> None:
 
 
 _HINT = f"send {', '.join((*JSON_TYPES, *YAML_TYPES))}"
+_CONFIG = re.compile(rb"^(from \S+ import |with read_base\(|models *=)", re.MULTILINE)
+"""What lines of an OpenCompass config begin with."""
+_CONFIG_HINT = (
+    "a config is not run over the network: `orchestrator submit FILE.py -a ENGINE` on the service's machine makes "
+    "jobs of its models; a job spec names a config that lies in a folder of the policy's `files` under `datasets`"
+)
 
 
 def _json(text: str) -> Any:

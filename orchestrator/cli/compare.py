@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.cli.compare_view import Lines, summary
+from orchestrator.cli.one_click import Allow, Asked, Limit, Only, Serve, asked_of, is_config, refuse_for_specs
+from orchestrator.cli.one_click_compare import Accelerators, engines_of, plan_of_config
 from orchestrator.cli.output import Exit, print_json, stderr, stdout
 from orchestrator.cli.tables import plan_text
 from orchestrator.comparing.folder import ComparisonFolder
@@ -39,7 +41,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="SPEC|JOB",
-            help="One comparison spec; or job specs, which are run, and finished jobs by id or folder, which are not.",
+            help="One comparison spec, or one OpenCompass config with engines (-a); or job specs, which are run, and "
+            "finished jobs by id or folder, which are not.",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +55,11 @@ def compare(
     resume: Annotated[
         str | None, typer.Option(help="Go on with this earlier comparison; what it answered is reused.")
     ] = None,
+    accelerator: Accelerators = None,
+    limit: Limit = None,
+    only: Only = None,
+    allow: Allow = None,
+    serve: Serve = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; start nothing.")] = False,
 ) -> None:
@@ -61,7 +69,9 @@ def compare(
     4 cancelled, 130 interrupted.
     """
     settings = Settings.load()
-    plan, earlier = _planned(things or [], Wishes(baseline, _gate(gate), _mode(mode), name), resume, settings)
+    asked = asked_of(engines_of(accelerator), limit, only, allow, serve)
+    wishes = Wishes(baseline, _gate(gate), _mode(mode), name)
+    plan, earlier = _planned(things or [], wishes, resume, settings, asked)
     if dry_run:
         _show(plan, settings, as_json)
     folder = earlier or ComparisonFolder.create(settings.root, plan)
@@ -94,9 +104,12 @@ async def _in_loop(
 
 
 def _planned(
-    things: list[str], wishes: Wishes, resume: str | None, settings: Settings
+    things: list[str], wishes: Wishes, resume: str | None, settings: Settings, asked: Asked
 ) -> tuple[Plan, ComparisonFolder | None]:
     """The plan, and the folder that has it already."""
+    if any(map(is_config, things)) and resume is None:
+        return plan_of_config(things, asked, wishes, settings), None
+    refuse_for_specs(asked, "compare")
     if resume is None:
         return gather(things, wishes, settings), None
     if things:

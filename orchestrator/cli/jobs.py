@@ -15,7 +15,18 @@ from launchers.compress.registry import get_tool
 from launchers.environments import Environments, Recipe
 from launchers.registry import get_engine
 from orchestrator.cli.environments import install_all
-from orchestrator.cli.one_click import Asked, refuse_for_specs, run_config
+from orchestrator.cli.one_click import (
+    Accelerator,
+    Allow,
+    Asked,
+    Limit,
+    Only,
+    Serve,
+    asked_of,
+    is_config,
+    refuse_for_specs,
+)
+from orchestrator.cli.one_click_run import install_for, run_config, show_config
 from orchestrator.cli.output import EXIT_OF_STATE, Exit, print_failure, print_json, stderr, stdout
 from orchestrator.cli.tables import plan_text, summary
 from orchestrator.cli.view import LiveView
@@ -44,16 +55,11 @@ def register(app: typer.Typer) -> None:
 
 def run(
     spec: Annotated[Path, typer.Argument(help="Job spec, YAML or JSON; or an OpenCompass config.", show_default=False)],
-    accelerator: Annotated[
-        str | None, typer.Option("-a", "--accelerator", help="OpenCompass config: the engine for its models.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="OpenCompass config: first N samples of each set.")] = None,
-    allow: Annotated[
-        list[str] | None, typer.Option(help="OpenCompass config: leave this key out though answers change; repeatable.")
-    ] = None,
-    serve: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="OpenCompass config: a field of `serve`; repeatable.")
-    ] = None,
+    accelerator: Accelerator = None,
+    limit: Limit = None,
+    only: Only = None,
+    allow: Allow = None,
+    serve: Serve = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
     install: Install = False,
@@ -66,10 +72,10 @@ def run(
     jobs the worst.
     """
     settings = Settings.load()
-    asked = Asked(spec, accelerator, limit, allow or [], serve or [], resume, as_json, dry_run, install)
-    if spec.suffix == ".py":
-        run_config(asked, settings)
-    refuse_for_specs(asked)
+    asked = asked_of([accelerator] if accelerator else [], limit, only, allow, serve)
+    if is_config(spec):
+        _config(spec, asked, settings, resume, install=install, as_json=as_json, dry_run=dry_run)
+    refuse_for_specs(asked, "run")
     if install:
         install_all(missing_for(load_spec(spec)[0], settings), settings)
     job, base = read_job(spec, settings)
@@ -128,6 +134,16 @@ def run_job(job: JobSpec, base: Path, settings: Settings, as_json: bool, resume:
     if interrupted and record.state is State.CANCELLED:
         raise SystemExit(Exit.INTERRUPTED)
     raise SystemExit(EXIT_OF_STATE[record.state])
+
+
+def _config(
+    file: Path, asked: Asked, settings: Settings, resume: str | None, *, install: bool, as_json: bool, dry_run: bool
+) -> NoReturn:
+    if install:
+        install_for(asked, settings)
+    if dry_run:
+        show_config(file, asked, settings, as_json=as_json)
+    run_config(file, asked, settings, resume, as_json=as_json)
 
 
 async def _in_loop(runner: Runner) -> tuple[bool, JobRecord]:

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.service import Job, JobSummary, ServiceClient, State
+from orchestrator.cli.one_click import Accelerator, Allow, Limit, Only, Serve, asked_of, is_config, refuse_for_specs
+from orchestrator.cli.one_click_submit import submit_config
 from orchestrator.cli.output import Exit, print_json, stderr, stdout
 from orchestrator.cli.service_address import ServiceUrl, connect
 from orchestrator.cli.tables import plan_text
@@ -31,7 +33,12 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    spec: Annotated[Path, typer.Argument(help="Job spec, YAML or JSON.", show_default=False)],
+    spec: Annotated[Path, typer.Argument(help="Job spec, YAML or JSON; or an OpenCompass config.", show_default=False)],
+    accelerator: Accelerator = None,
+    limit: Limit = None,
+    only: Only = None,
+    allow: Allow = None,
+    serve: Serve = None,
     watch: Watch = False,
     key: Annotated[
         str | None, typer.Option(help="Idempotency key: the same key and spec never make a second job.")
@@ -42,9 +49,16 @@ def submit(
 ) -> None:
     """Queue a job with the service and print its id; with --watch as `run` does.
 
-    Exit codes: 0 accepted (or succeeded, with --watch), 1 refused or failed, 2 bad spec, 3 incomplete, 4 cancelled.
+    An OpenCompass config (`eval_x.py -a vllm`) becomes a job per Hugging Face model.
+    Exit codes: 0 accepted (or succeeded, with --watch), 1 refused or failed, 2 bad spec, 3 incomplete, 4 cancelled;
+    of several jobs the worst.
     """
+    asked = asked_of([accelerator] if accelerator else [], limit, only, allow, serve)
     with connect(service) as client:
+        if is_config(spec):
+            submit_config(spec, asked, client, key, watch=watch, as_json=as_json, dry_run=dry_run)
+            return
+        refuse_for_specs(asked, "submit")
         document = document_of(spec, client.url)
         if dry_run:
             plan = client.plan(document)

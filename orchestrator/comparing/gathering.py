@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from orchestrator.comparing.gate import Gate
 from orchestrator.comparing.intake import (
@@ -54,7 +55,7 @@ def gather(things: Sequence[str], wishes: Wishes, settings: Settings) -> Plan:
     Raises: BadSpec with every error; DatasetMissing.
     """
     if len(things) == 1 and (plan := _of_comparison(Path(things[0]), settings)):
-        return _wished(plan, wishes, {})
+        return wished(plan, wishes, settings)
     found = [_thing(given, settings) for given in things]
     if len(found) < 2:
         raise _bad("a comparison needs at least two job specs or finished jobs, or one comparison spec")
@@ -67,12 +68,25 @@ def gather(things: Sequence[str], wishes: Wishes, settings: Settings) -> Plan:
         jobs={name: one.job for name, one in zip(names, found, strict=True) if one.job},
         finished={name: str(one.folder) for name, one in zip(names, found, strict=True) if one.folder},
     )
-    wished = _wished(plan, wishes, {one.given: name for name, one in zip(names, found, strict=True)})
-    if wished.mode == "side_by_side":
-        errors = list(check_side_by_side({name: job.spec for name, job in wished.jobs.items()}, settings))
+    return wished(plan, wishes, settings, {one.given: name for name, one in zip(names, found, strict=True)})
+
+
+def wished(plan: Plan, wishes: Wishes, settings: Settings, aliases: Mapping[str, str] = MappingProxyType({})) -> Plan:
+    """The plan as it is wished; `aliases`: names of variants by what else may name them as the baseline.
+
+    Raises: BadSpec for a baseline that there is not, and for what cannot run side by side.
+    """
+    baseline = aliases.get(wishes.baseline, wishes.baseline) if wishes.baseline else plan.baseline
+    if baseline not in plan.order:
+        raise _bad(f"baseline `{wishes.baseline}` is none of {', '.join(plan.order)}", "baseline")
+    given = {"gate": wishes.gate, "mode": wishes.mode, "name": wishes.name}
+    changes = {key: value for key, value in given.items() if value is not None}
+    chosen = plan.model_copy(update={"baseline": baseline, **changes})
+    if chosen.mode == "side_by_side":
+        errors = list(check_side_by_side({name: job.spec for name, job in chosen.jobs.items()}, settings))
         if errors:
             raise BadSpec(errors, source="the comparison")
-    return wished
+    return chosen
 
 
 def _of_comparison(path: Path, settings: Settings) -> Plan | None:
@@ -111,16 +125,6 @@ def _names(found: Sequence[_Thing]) -> list[str]:
     chosen = [one.name if names[one.name] == 1 else one.unique for one in found]
     again = Counter(chosen)
     return [name if again[name] == 1 else f"{name}-{place}" for place, name in enumerate(chosen, 1)]
-
-
-def _wished(plan: Plan, wishes: Wishes, aliases: dict[str, str]) -> Plan:
-    changes: dict[str, object] = {"baseline": plan.baseline}
-    if wishes.baseline:
-        changes["baseline"] = aliases.get(wishes.baseline, wishes.baseline)
-    if changes["baseline"] not in plan.order:
-        raise _bad(f"baseline `{wishes.baseline}` is none of {', '.join(plan.order)}", "baseline")
-    given = {"gate": wishes.gate, "mode": wishes.mode, "name": wishes.name}
-    return plan.model_copy(update={**changes, **{key: value for key, value in given.items() if value is not None}})
 
 
 def _bad(message: str, path: str = "") -> BadSpec:

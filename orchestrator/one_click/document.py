@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.one_click.items import Argument, Item, Part, Set, Stop
+from orchestrator.one_click.reading import WholeConfig
 
 
 def document(
-    abbr: str, items: Iterable[Item], config: str, name: str, engine: str, limit: int | None, serve: Mapping[str, Any]
+    abbr: str, items: Iterable[Item], config: WholeConfig, engine: str, limit: int | None, serve: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`config` is the file of the data sets, `name` what the user calls it; `serve` wins over the items."""
+    """`serve` wins over what the items say."""
     found = list(items)
     stops = list(dict.fromkeys(word for item in found if isinstance(item, Stop) for word in item.words))
     evaluate = {
         "evaluator": "opencompass",
-        "datasets": [config],
+        "datasets": [str(config.placed.file)],
         **({"limit": limit} if limit is not None else {}),
         "generation": {**_values(found, "generation"), **({"stop": stops} if stops else {})},
         "opencompass": _values(found, "opencompass"),
@@ -30,7 +31,7 @@ def document(
         **_compressed(found, str(served.get("model", ""))),
         **({"gateway": {"rules": rules}} if rules else {}),
         "evaluate": [evaluate],
-        "labels": {"config": name, "model": abbr},
+        "labels": {"config": config.file.name, "model": abbr},
     }
 
 

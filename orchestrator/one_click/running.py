@@ -33,8 +33,6 @@ class InTurn:
         records: list[JobRecord] = []
         for job in self._jobs:
             folder, record = new_job(job.spec, self._settings, resume=resume)
-            record.notes = list(job.notes)
-            folder.write(record)
             with watch(record) as view:
                 self._runner = Runner(folder, record, job.spec, self._base, self._settings, view)
                 if self._interrupted:

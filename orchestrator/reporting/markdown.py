@@ -81,7 +81,7 @@ def _scores(results: Sequence[DatasetResult]) -> list[str]:
 
 
 def _notes(notes: Sequence[str]) -> list[str]:
-    return ["## Not carried over from the config as it was\n", *(f"- {note}" for note in notes), ""] if notes else []
+    return ["## Notes\n", *(f"- {note}" for note in notes), ""] if notes else []
 
 
 def _phases(record: JobRecord) -> list[str]:

@@ -89,6 +89,7 @@ def _new_job(
         attempt=0,
         spec=document,
         labels=spec.labels,
+        notes=list(spec.notes),
         created_at=now(),
         resumed_from=resumed_from.id if resumed_from else None,
         folder=str(folder.path),

@@ -91,3 +91,5 @@ class JobSpec(BaseModel):
     """Seconds for the whole job. Default: no limit."""
     labels: dict[str, str] = {}
     """Free labels for people and filters."""
+    notes: list[str] = []
+    """What readers of the record and the report are told, e.g. what of an OpenCompass config is not carried over."""

@@ -43,6 +43,25 @@ async def test_a_body_of_another_type_is_refused(service: Running, media_type: s
 
 
 @pytest.mark.parametrize(
+    ("media_type", "status", "code"),
+    [
+        ("text/x-python", 415, "unsupported_media_type"),
+        ("application/json", 400, "bad_request"),
+        ("application/yaml", 400, "bad_request"),
+    ],
+)
+async def test_an_opencompass_config_in_a_body_is_told_how_to_become_jobs(
+    service: Running, media_type: str, status: int, code: str
+) -> None:
+    config = (
+        b"from mmengine.config import read_base\nwith read_base():\n    from .x import datasets\nmodels = [dict()]\n"
+    )
+    answer = await service.client.post("/jobs", content=config, headers={"Content-Type": media_type})
+    problem(answer, status, code)
+    assert "orchestrator submit FILE.py -a ENGINE" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",

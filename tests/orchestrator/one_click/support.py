@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.settings import Settings
 from tests.orchestrator.opencompass.real_opencompass import opencompass_environment
-from tests.orchestrator.support import Cli
+from tests.orchestrator.support import FAKE, Cli
 
 MODEL = Path(__file__).parents[3] / "eval_configs" / "models" / "demo-arithmetic"
 LLAMA = """
@@ -53,6 +54,8 @@ with read_base():
 datasets = demo_arithmetic_datasets
 models = [{models}]
 """
+FAILING = f"command={shlex.join(FAKE)} --model {{model}} --fail-prompts {{model}}"
+"""For --serve: the path of a model is the share of prompts that fail on it, the probe's among them."""
 SETS = Path(__file__).parents[3] / "eval_configs" / "opencompass" / "datasets"
 
 

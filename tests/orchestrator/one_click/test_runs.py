@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.one_click.support import MODEL, Clicks, entry
-from tests.orchestrator.support import FAKE
+from tests.orchestrator.one_click.support import FAILING, MODEL, Clicks, entry
 
 pytestmark = pytest.mark.real
-FAILING = f"command={shlex.join(FAKE)} --model {{model}} --fail-prompts {{model}}"
-"""The path of a model is the share of prompts that fail on it, the probe's among them."""
 
 
 def test_models_run_in_turn_and_the_worst_of_them_gives_the_exit_code(clicks: Clicks) -> None:
@@ -47,15 +43,30 @@ def test_after_an_interruption_no_other_model_is_started(clicks: Clicks) -> None
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(
-    "engine", [("vllm", "dtype=float32", "extra_args=--enforce-eager"), ("transformers", "env.OMP_NUM_THREADS=1")]
-)
-def test_a_config_runs_on_a_real_engine_as_it_is(clicks: Clicks, engine: tuple[str, ...]) -> None:
-    name, *serve = engine
+def test_a_config_as_it_is_gets_the_same_answers_on_two_real_engines(clicks: Clicks) -> None:
+    """Their fidelity to the model, proved where an answer of one token more or less would show."""
     file = clicks.demo(entry(path=repr(str(MODEL)), stop_words="['<|end_of_text|>', '<|eot_id|>']"))
-    given = [word for field in serve for word in ("--serve", field)]
-    code, record = clicks.cli.job(file, "-a", name, "--limit", "20", *given, timeout=800)
+    serve = ("--serve", "dtype=float32", "--serve", "vllm.extra_args=--enforce-eager")
+    given = ("-a", "transformers,vllm", "--limit", "20", *serve, "--gate", "max_drop=2", "--json")
+    done = clicks.cli.run("compare", str(file), *given, timeout=1200)
+    found = json.loads(done.stdout)
+    assert found["state"] == "succeeded", done.stderr
+    baseline, vllm = found["variants"]
+    assert [(one["results"][0]["answered"], one["results"][0]["coverage"]) for one in (baseline, vllm)] == [
+        (20, 1.0)
+    ] * 2
+    (row,) = vllm["differences"]
+    assert (row["pairs"], row["won"], row["lost"]) == (20, 0, 0)
+
+
+@pytest.mark.heavy
+def test_a_base_model_is_asked_for_completions_on_a_real_engine(clicks: Clicks) -> None:
+    """OpenCompass's own `HuggingFaceBaseModel` gives these answers, letter by letter."""
+    file = clicks.demo(entry("HuggingFaceBaseModel", path=repr(str(MODEL))), classes="HuggingFaceBaseModel")
+    code, record = clicks.cli.job(file, "-a", "transformers", "--limit", "2", timeout=400)
     assert (code, record["state"]) == (0, "succeeded"), record["failure"]
-    (result,) = record["results"]
-    assert (result["answered"], result["coverage"]) == (20, 1.0)
-    assert result["score"] >= 50
+    rows = [json.loads(line) for line in (Path(record["folder"]) / "samples.jsonl").read_text().splitlines()]
+    assert [row["output"] for row in rows] == [
+        "\nThat is 64 + 41 = 100 + 5 = 105 rings. The answer is \\boxed{105}.",
+        "\nThat is 7 * 5 = 35 bolts. The answer is \\boxed{35}.",
+    ]

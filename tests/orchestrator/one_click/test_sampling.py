@@ -121,19 +121,31 @@ def test_the_demo_model_says_where_its_answers_end() -> None:
 
 def test_fields_of_serve_are_read_from_the_command_line() -> None:
     given = ["dtype=float32", "gpus=[0, 1]", "extra_args=--a 'b c'", "extra_args=--d", "env.N=1", "memory_fraction=0.5"]
-    assert overrides(given) == {
-        "dtype": "float32",
-        "gpus": [0, 1],
-        "extra_args": ["--a", "b c", "--d"],
-        "env": {"N": "1"},
-        "memory_fraction": 0.5,
+    assert overrides(given, ["vllm"]) == {
+        "vllm": {
+            "dtype": "float32",
+            "gpus": [0, 1],
+            "extra_args": ["--a", "b c", "--d"],
+            "env": {"N": "1"},
+            "memory_fraction": 0.5,
+        }
+    }
+
+
+def test_a_field_with_an_engines_name_is_for_that_engine_alone_and_wins() -> None:
+    given = ["vllm.dtype=float16", "dtype=float32", "vllm.extra_args=--enforce-eager", "extra_args=--a", "vllm.env.N=1"]
+    assert overrides(given, ["transformers", "vllm"]) == {
+        "transformers": {"dtype": "float32", "extra_args": ["--a"]},
+        "vllm": {"dtype": "float16", "extra_args": ["--a", "--enforce-eager"], "env": {"N": "1"}},
     }
 
 
 def test_wrong_fields_of_serve_are_all_reported() -> None:
     with pytest.raises(BadSpec) as refused:
-        overrides(["dtpye=float32", "engine=vllm", "gpus"])
+        overrides(["dtpye=float32", "engine=vllm", "gpus", "vllm.dtype=float32", "lmdeploy.dtpye=a"], ["lmdeploy"])
     told = {error.path: error.message for error in refused.value.errors}
     assert "did you mean `dtype`" in told["serve.dtpye"]
     assert told["serve.engine"] == "is given by -a"
     assert "KEY=VALUE" in told["serve.gpus"]
+    assert "not among those of -a" in told["serve.vllm.dtype"]
+    assert "did you mean `dtype`" in told["serve.lmdeploy.dtpye"]
