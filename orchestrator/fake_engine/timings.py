@@ -69,7 +69,8 @@ def _arrival(sock: socket.socket) -> float:
     for level, kind, data in told:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
             seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return (seconds * 1_000_000_000 + nanoseconds - _ahead()) / 1e9
+            wall: int = seconds * 1_000_000_000 + nanoseconds
+            return (wall - _ahead()) / 1e9
     return time.monotonic()
 
 
