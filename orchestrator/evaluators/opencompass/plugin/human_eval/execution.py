@@ -98,8 +98,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _limit(timeout: float) -> None:
     without_network()
+    # Two numbers: at the second one the kernel kills, and the signal of the first, which says why, is never sent.
+    resource.setrlimit(resource.RLIMIT_CPU, (int(timeout) + 1, int(timeout) + 2))
     limits = {
-        resource.RLIMIT_CPU: int(timeout) + 1,
         resource.RLIMIT_AS: MEMORY,
         resource.RLIMIT_FSIZE: 16 << 20,
         resource.RLIMIT_NOFILE: 64,
