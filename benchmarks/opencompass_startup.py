@@ -139,7 +139,7 @@ async def timed(environment: Environment, url: str, sets: int, *, by_defaults: b
         argv = list(command.argv)
         if by_defaults:
             (place / "defaults.py").write_text(DEFAULTS.format(url=url, counter=str(folder / "config" / "counter")))
-            argv[3] = str(place / "defaults.py")
+            argv[1:5] = ["-m", "opencompass.cli.main", str(place / "defaults.py")]
         began, used = time.monotonic(), processor_time()
         process = await asyncio.create_subprocess_exec(
             *argv,

@@ -96,7 +96,7 @@ class OpenCompassEvaluator(Evaluator):
     def prepare(
         self, spec: EvaluateSpec, base: Path, environment: Environment, target: Target, folder: Path
     ) -> Command:
-        """Write `config/eval.py`; the command is what the `opencompass` script of the environment runs.
+        """Write `config/eval.py`; the command does what the `opencompass` script of the environment does.
 
         Raises: DatasetRefused, as `refusals` says it.
         """
@@ -114,7 +114,8 @@ class OpenCompassEvaluator(Evaluator):
         asked = spec.model_dump(mode="json", include={"datasets", "limit", "opencompass"})
         (folder / "run.json").write_text(json.dumps(asked))
         # Not the script itself: its first line names the interpreter by a path that may have moved.
-        argv = (str(environment.python), "-m", "opencompass.cli.main", str(config), "-w", str(folder / "out"))
+        start = (str(environment.python), "-m", "orchestrated.quickly", "opencompass.cli.main:main")
+        argv = (*start, str(config), "-w", str(folder / "out"))
         return Command((*_with_key(options.judge), *argv), folder / "work", _variables(folder))
 
     def progress(self, folder: Path) -> Done:

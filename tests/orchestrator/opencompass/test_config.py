@@ -63,7 +63,7 @@ def test_texts_are_scored_and_completed_by_a_model_of_ours_and_by_theirs_otherwi
     assert "from orchestrated.served import ServedInferTask, ServedModel" in text
     assert (model["type"], model["text"], model["meta_template"]) == ("ServedModel", True, None)
     assert (Path(command.env["PYTHONPATH"]) / "orchestrated/served.py").is_file()
-    assert "orchestrated" not in prepared(tmp_path / "plain")[1]
+    assert "orchestrated.served" not in prepared(tmp_path / "plain")[1]
 
 
 def test_a_meta_template_of_the_users_takes_the_place_of_ours(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_a_files_own_relative_imports_work_through_a_link_to_its_folder(tmp_path
 def test_the_command_is_offline_without_gpus_and_writes_into_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command, _, _ = prepared(folder)
-    assert command.argv[1:4] == ("-m", "opencompass.cli.main", str(folder / "config/eval.py"))
-    assert command.argv[4:] == ("-w", str(folder / "out"))
+    assert command.argv[1:4] == ("-m", "orchestrated.quickly", "opencompass.cli.main:main")
+    assert command.argv[4:] == (str(folder / "config/eval.py"), "-w", str(folder / "out"))
     assert command.cwd.is_dir()
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     assert {**offline, "CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(folder / "tmp")}.items() <= command.env.items()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from opencompass.tasks import OpenICLEvalTask
 from opencompass.utils import get_data_path
 
@@ -19,10 +20,15 @@ class GuardedEvalTask(OpenICLEvalTask):
 
     def get_command(self, cfg_path: str, template: str) -> str:
         """The command of the task behind the guard, with the problems that HumanEval's scoring needs."""
-        command = super().get_command(cfg_path, "{task_cmd}")
         problems = os.pathsep.join(dict.fromkeys(map(str, _problems(self.dataset_cfgs))))
         guard = ["env", f"HUMAN_EVAL_PROBLEMS={problems}", sys.executable, str(GUARD), "sandbox.json"]
-        return template.format(task_cmd=f"{shlex.join(guard)} {command}")
+        score = [sys.executable, "-m", "orchestrated.quickly", "orchestrated.guarded:main", cfg_path]
+        return template.format(task_cmd=shlex.join([*guard, *score]))
+
+
+def main() -> None:
+    """Score what the config says, as OpenCompass's own script of the task does; its file is the only argument."""
+    OpenICLEvalTask(Config.fromfile(sys.argv[1])).run()
 
 
 def _problems(groups: list[list[Any]]) -> list[Any]:
