@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clients.fidelity import Fidelity, falsified, fidelity
+from clients.fidelity import Fidelity, falsified
+from clients.fidelity.checks import fidelity
 from clients.fidelity.spec import FidelitySpec
 from clients.replica import Replica
 from launchers.engine import Engine

@@ -1,7 +1,9 @@
-"""The fidelity probe: facts about an engine that decide whether its answers may be scored."""
+"""The fidelity probe: facts about an engine that decide whether its answers may be scored.
 
-from clients.fidelity.checks import fidelity
+`checks` asks the engine, with a tokenizer and templates; the models alone, which are what most need, load neither.
+"""
+
 from clients.fidelity.report import Fidelity, Finding, FindingName, Verdict, falsified
 from clients.fidelity.spec import FidelitySpec
 
-__all__ = ["Fidelity", "FidelitySpec", "Finding", "FindingName", "Verdict", "falsified", "fidelity"]
+__all__ = ["Fidelity", "FidelitySpec", "Finding", "FindingName", "Verdict", "falsified"]

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from clients.errors import ProbeFailed
 from clients.fidelity import Fidelity
-from clients.fidelity import fidelity as check
+from clients.fidelity.checks import fidelity as check
 from clients.probe import Generation, generate
 from clients.spec import ProbeSpec
 from orchestrator.cli.output import Exit, print_json, stdout

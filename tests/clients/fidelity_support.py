@@ -13,7 +13,8 @@ import httpx
 import orjson
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from clients.fidelity import Fidelity, Finding, fidelity
+from clients.fidelity import Fidelity, Finding
+from clients.fidelity.checks import fidelity
 from tests.clients.scripted_engine import Asked, Behaviour, free_port, raw
 
 PLAIN = "{% for message in messages %}{{ message['content'] }}{{ '\\n' }}{% endfor %}"

@@ -24,7 +24,11 @@ WORKERS = 8
 GATEWAY = """
 import asyncio, sys
 from pathlib import Path
-from clients import Gateway, Journal, Ledger, Pool, Replica
+from clients.gateway import Gateway
+from clients.journal import Journal
+from clients.ledger import Ledger
+from clients.pool import Pool
+from clients.replica import Replica
 
 
 async def main():

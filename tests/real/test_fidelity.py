@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import eval_configs
-from clients.fidelity import fidelity
+from clients.fidelity.checks import fidelity
 from launchers.environments import Environments
 from launchers.registry import get_engine
 from orchestrator.settings import Settings
