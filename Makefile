@@ -8,6 +8,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Hundreds of processes are started: each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test quick real heavy check bench clean
 
 setup: .venv/ready

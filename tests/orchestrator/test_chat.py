@@ -134,9 +134,9 @@ def test_in_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_quits(slow: Running) ->
 
 def test_a_deployment_is_talked_to_by_name(cli: Cli) -> None:
     assert cli.run("up", *SERVE, "--name", "named", "--detach").returncode == 0
-    assert cli.run("chat", "named", "--prompt", "hello").stdout == made_up("hello") + "\n"
-    assert cli.run("down", "named").returncode == 0
-    gone = cli.run("chat", "named", "--prompt", "hello")
+    assert cli.here("chat", "named", "--prompt", "hello").stdout == made_up("hello") + "\n"
+    assert cli.here("down", "named").returncode == 0
+    gone = cli.here("chat", "named", "--prompt", "hello")
     assert (gone.returncode, "is stopped" in gone.stderr) == (1, True)
 
 

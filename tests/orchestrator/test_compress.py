@@ -98,7 +98,7 @@ def test_the_engine_gets_the_produced_model_under_the_name_of_the_source(
     del parts["serve"]["served_model_name"]
     spec = write_job(**parts)
     spec.write_text(spec.read_text().replace("- --answers", "- --model\n  - '{served_model_name}'\n  - --answers"))
-    plan = json.loads(cli.run("run", str(spec), "--json", "--dry-run").stdout)
+    plan = json.loads(cli.here("run", str(spec), "--json", "--dry-run").stdout)
     assert "big-model" in plan["replicas"][0]["argv"]
     code, job = cli.job(spec)
     assert (code, job["results"][0]["answered"]) == (0, 20)
@@ -183,12 +183,12 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
     cli: Cli, write_job: WriteJob, source: Path, counter: Path
 ) -> None:
     spec = write_job(**compressed(source, counter))
-    plan = json.loads(cli.run("run", str(spec), "--json", "--dry-run").stdout)["compress"]
+    plan = json.loads(cli.here("run", str(spec), "--json", "--dry-run").stdout)["compress"]
     assert (plan["cached"], plan["gpus"], runs(counter)) == (False, 0, 0)
     assert plan["argv"][0][3] == str(source)
     made = cli.job(spec)[1]["resources"]["compress"]
     assert made["produced"] == plan["produced"]
-    again = cli.run("run", str(spec), "--dry-run").stdout
+    again = cli.here("run", str(spec), "--dry-run").stdout
     assert f"made before, {made['produced']}" in again
 
 
@@ -222,7 +222,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
 def test_a_compression_that_cannot_be_done_here_is_refused_before_anything_starts(
     cli: Cli, write_job: WriteJob, source: Path, compress: dict[str, Any], path: str, said: str
 ) -> None:
-    done = cli.run("run", str(write_job(serve={"model": str(source)}, compress=compress)), "--json")
+    done = cli.here("run", str(write_job(serve={"model": str(source)}, compress=compress)), "--json")
     assert done.returncode == 2, done.stderr
     errors = {error["path"]: error["message"] for error in json.loads(done.stdout)["errors"]}
     assert said in errors[path]
@@ -231,7 +231,7 @@ def test_a_compression_that_cannot_be_done_here_is_refused_before_anything_start
 
 def test_a_model_that_is_not_here_cannot_be_compressed(cli: Cli, write_job: WriteJob) -> None:
     compress = {"tool": "command", "command": ["x", "{model}", "{output}"]}
-    done = cli.run("run", str(write_job(serve={"model": "org/model"}, compress=compress)), "--json")
+    done = cli.here("run", str(write_job(serve={"model": "org/model"}, compress=compress)), "--json")
     errors = {error["path"]: error["message"] for error in json.loads(done.stdout)["errors"]}
     assert "'org/model'" in errors["compress.tool"]
 
@@ -243,7 +243,7 @@ def test_a_tool_that_is_not_installed_is_named_with_the_way_to_install_it(
     code, job = cli.job(spec)
     assert (code, job["failure"]["code"]) == (1, "compressor_missing")
     assert "orchestrator install llmcompressor" in job["failure"]["hint"]
-    known = cli.run("install", "--dry-run", "gguf", "llmcompressor").stdout
+    known = cli.here("install", "--dry-run", "gguf", "llmcompressor").stdout
     assert "gguf would be installed" in known
     assert "llmcompressor would be installed" in known
 
@@ -256,6 +256,6 @@ def test_up_serves_what_the_spec_compresses(cli: Cli, write_job: WriteJob, sourc
         record = json.loads((cli.home / "deployments" / "made" / "deployment.json").read_text())
         assert (record["state"], runs(counter)) == ("ready", 1)
         assert record["resources"]["compress"]["source"] == str(source)
-        assert "half of it is written" in cli.run("logs", "made", "--component", "compress").stdout
+        assert "half of it is written" in cli.here("logs", "made", "--component", "compress").stdout
     finally:
-        cli.run("down", "made")
+        cli.here("down", "made")

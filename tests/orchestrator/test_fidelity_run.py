@@ -62,7 +62,7 @@ def test_a_probe_that_is_off_finds_nothing(cli: Cli, write_job: WriteJob) -> Non
 
 
 def test_a_name_that_no_finding_has_is_refused(cli: Cli, write_job: WriteJob) -> None:
-    refused = cli.run("run", str(write_job(probe={"fidelity": {"tolerate": ["greedy"]}})))
+    refused = cli.here("run", str(write_job(probe={"fidelity": {"tolerate": ["greedy"]}})))
     assert (refused.returncode, "probe.fidelity.tolerate" in refused.stderr) == (2, True)
 
 
@@ -76,9 +76,9 @@ def test_probe_says_by_its_exit_code_whether_an_engine_is_fit(cli: Cli, write_jo
     for flag, expected in (("--ignore-stop", 0), ("--nondeterministic", 1)):
         up = cli.run("up", "--spec", str(write_job(flag)), "--name", "probed", "--detach", "--json")
         url = json.loads(up.stdout)["url"]
-        done = cli.run("probe", url, "--fidelity", "--json")
-        shown = cli.run("probe", url, "--fidelity")
-        assert cli.run("down", "probed").returncode == 0
+        done = cli.here("probe", url, "--fidelity", "--json")
+        shown = cli.here("probe", url, "--fidelity")
+        assert cli.here("down", "probed").returncode == 0
         assert (done.returncode, shown.returncode) == (expected, expected)
         assert "stop_strings" in shown.stdout
-        assert json.loads(done.stdout)["fidelity"]["seconds"] < 5
+        assert json.loads(done.stdout)["fidelity"]["seconds"] < 30

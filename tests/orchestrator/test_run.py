@@ -257,7 +257,7 @@ def test_kill_9_of_the_runner_leaves_no_process_behind(cli: Cli, write_job: Writ
     process.kill()
     process.communicate()
 
-    wait_for(lambda: not cli.left(), "end of every process", timeout=2)
+    wait_for(lambda: not cli.left(), "end of every process", timeout=10)
 
 
 def test_a_job_whose_runner_was_killed_is_closed_as_lost_by_the_next_run(cli: Cli, write_job: WriteJob) -> None:
@@ -298,7 +298,7 @@ def test_an_answer_too_large_for_the_journal_is_not_asked_for_again(
 
 
 def test_a_job_that_cannot_be_resumed_is_a_bad_command(cli: Cli, write_job: WriteJob) -> None:
-    refused = cli.run("run", str(write_job()), "--resume", "no-such-job")
+    refused = cli.here("run", str(write_job()), "--resume", "no-such-job")
     assert (refused.returncode, "no job `no-such-job`" in refused.stderr) == (2, True)
 
 
@@ -311,5 +311,5 @@ def test_an_external_server_is_evaluated_and_not_stopped(cli: Cli, write_job: Wr
     external.write_text(f"{evaluate}serve:\n  engine: external\n  url: {url}\n  served_model_name: fake\n")
     code, job = cli.job(external)
     assert (code, job["state"], job["results"][0]["score"]) == (0, "succeeded", 100.0)
-    assert json.loads(cli.run("ps", "--json").stdout)[0]["state"] == "ready"
-    assert cli.run("down", "outside").returncode == 0
+    assert json.loads(cli.here("ps", "--json").stdout)[0]["state"] == "ready"
+    assert cli.here("down", "outside").returncode == 0

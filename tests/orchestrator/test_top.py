@@ -16,7 +16,7 @@ SERVE = ("--engine", "custom", "--model", "fake", "--command", " ".join(FAKE))
 
 
 def looked(cli: Cli, *target: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(cli.run("top", *target, "--json").stdout)
+    told: dict[str, Any] = json.loads(cli.here("top", *target, "--json").stdout)
     return told
 
 
@@ -28,7 +28,7 @@ def test_a_replica_that_was_killed_is_seen_back(cli: Cli) -> None:
         ("engine-0", "ready", "closed", 0),
         ("engine-1", "ready", "closed", 0),
     ]
-    table = cli.run("top", up["gateway_url"], "--once").stdout
+    table = cli.here("top", up["gateway_url"], "--once").stdout
     assert all(word in table for word in ("engine-1", "ready", "closed", "no limit"))
     log = Path(up["logs"]["engine-0"]).read_text()
     os.kill(int(log.rpartition("pid ")[2].split(")")[0]), signal.SIGKILL)
@@ -46,8 +46,8 @@ def test_a_job_can_be_watched_by_its_id(cli: Cli, write_job: WriteJob) -> None:
 
 
 def test_what_does_not_run_is_named_with_what_does(cli: Cli) -> None:
-    failed = cli.run("top", "nothing")
+    failed = cli.here("top", "nothing")
     assert failed.returncode == 1
     assert "`nothing`" in failed.stderr
     assert "these run: none" in failed.stderr
-    assert "no gateway answers" in cli.run("top", "http://127.0.0.1:1").stderr
+    assert "no gateway answers" in cli.here("top", "http://127.0.0.1:1").stderr

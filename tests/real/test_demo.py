@@ -135,7 +135,7 @@ def test_a_demo_whose_runner_was_killed_at_half_is_resumed_and_asks_only_what_is
     process.kill()
     process.communicate()
     done_before = json.loads((folder / "job.json").read_text())["progress"]["done"]
-    wait_for(lambda: not cli.left(), "end of every process", timeout=2)
+    wait_for(lambda: not cli.left(), "end of every process", timeout=10)
     code, resumed = cli.job(CONFIGS / "jobs" / "demo.yaml", "--resume", folder.name, timeout=200)
     assert (code, resumed["state"]) == (0, "succeeded")
     assert resumed["gateway"]["replayed"] >= done_before

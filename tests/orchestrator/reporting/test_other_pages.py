@@ -31,16 +31,16 @@ def test_a_comparison_is_a_page_and_a_table_and_refuses_what_is_made_of_one_job(
     other = hostile_job(reporting_cli, spec_folder, "--wrong-rate", "1", name="wrong")
     done = reporting_cli.run("compare", folder.name, other["id"], "--json")
     found = json.loads(done.stdout)
-    path = Path(reporting_cli.run("report", found["id"]).stdout.strip())
+    path = Path(reporting_cli.here("report", found["id"]).stdout.strip())
     page = path.read_text()
     assert path == reporting_cli.home.resolve() / "comparisons" / found["id"] / "comparison.html"
     assert "Flipped answers: 5" in page
     assert page.count("&lt;script&gt;alert(1)") >= 2
     assert "<script" not in page
     assert "<img" not in page
-    table = reporting_cli.run("report", found["id"], "--format", "csv").stdout.splitlines()
+    table = reporting_cli.here("report", found["id"], "--format", "csv").stdout.splitlines()
     assert table[0].startswith("variant,data set and metric")
     assert len(table) == 3
-    refused = reporting_cli.run("report", found["id"], "--format", "parquet")
+    refused = reporting_cli.here("report", found["id"], "--format", "parquet")
     assert refused.returncode == 2
     assert other["id"] in refused.stderr
