@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.one_click.folder import folder_at
 from orchestrator.one_click.items import Argument, Item, Part, Set, Stop
 from orchestrator.one_click.reading import WholeConfig
 
@@ -28,7 +29,7 @@ def document(
     return {
         "name": f"{abbr} on {engine}"[:200],
         "serve": served,
-        **_compressed(found, str(served.get("model", ""))),
+        **_compressed(found, str(served["model"]), config.file.parent),
         **({"gateway": {"rules": rules}} if rules else {}),
         "evaluate": [evaluate],
         "labels": {"config": config.file.name, "model": abbr},
@@ -42,11 +43,11 @@ def _served(items: list[Item], engine: str, serve: Mapping[str, Any]) -> dict[st
     return {**merged, **({"extra_args": arguments} if arguments else {})}
 
 
-def _compressed(items: list[Item], model: str) -> dict[str, Any]:
+def _compressed(items: list[Item], model: str, base: Path) -> dict[str, Any]:
     """llama.cpp serves one GGUF file: made of the model's folder first."""
     wanted = _values(items, "compress")
-    path = Path(model).expanduser()
-    if not wanted or path.suffix == ".gguf" or any(path.glob("*.gguf")):
+    folder = folder_at(model, base)
+    if not wanted or model.endswith(".gguf") or (folder and any(folder.glob("*.gguf"))):
         return {}
     return {"compress": {"tool": "gguf", **wanted}}
 

@@ -32,14 +32,19 @@ class ModelFolder:
 
 
 def model_folder(path: str, base: Path) -> ModelFolder | None:
-    """The folder at `path`, relative ones from `base` or the current folder; None when it is not here (a hub id)."""
-    written = Path(path).expanduser()
-    folder = next((place for place in (base / written, Path.cwd() / written) if place.is_dir()), None)
+    """What the folder at `path` says; see `folder_at`."""
+    folder = folder_at(path, base)
     if folder is None:
         return None
     tokens = _read(folder / "tokenizer.json").get("added_tokens") or []
     special = {token["content"]: token["id"] for token in tokens if token.get("special")}
     return ModelFolder(_read(folder / "generation_config.json"), _read(folder / "config.json"), special)
+
+
+def folder_at(path: str, base: Path) -> Path | None:
+    """The folder, relative ones from `base` or the current one; None when it is not here (a hub id)."""
+    written = Path(path).expanduser()
+    return next((place for place in (base / written, Path.cwd() / written) if place.is_dir()), None)
 
 
 def _read(file: Path) -> dict[str, Any]:

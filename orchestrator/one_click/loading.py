@@ -17,6 +17,7 @@ _OWN_PLACES = frozenset(
     {"device_map", "low_cpu_mem_usage", "max_memory", "offload_folder", "cache_dir", "use_safetensors"}
 )
 _OF_BATCHES = frozenset({"padding_side", "truncation_side"})
+_SWITCHES = frozenset({"load_in_8bit", "load_in_4bit"})
 
 
 def loading(
@@ -35,7 +36,10 @@ def loading(
         yield from _rest("model_kwargs", key, value)
     yield from _tokenizer(model, path, engine)
     if model.get("peft_path"):
-        yield Change("peft_path", f"{model['peft_path']}: adapters are not served; merge it into the model")
+        yield Change(
+            "peft_path",
+            f"{model['peft_path']}: adapters are not served; merge it into the model, give that folder as the path",
+        )
 
 
 def _gpus(run: Mapping[str, Any]) -> Iterator[Item]:
@@ -116,7 +120,7 @@ def _tokenizer(model: Mapping[str, Any], path: str, engine: str) -> Iterator[Ite
 
 
 def _rest(group: str, key: str, value: Any) -> Iterator[Item]:
-    if value is None:
+    if value is None or (key in _SWITCHES and not value):
         return
     if key in _OWN_PLACES:
         yield Note(f"{group}.{key}={value} is not needed: the engine places the model itself")

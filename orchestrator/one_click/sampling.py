@@ -27,6 +27,8 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "eta_cutoff": (0.0,),
     "early_stopping": (False,),
 }
+_MIN = "generation_kwargs.min_new_tokens"
+_EOS = "generation_kwargs.eos_token_id"
 _TAKES_TOKENS = frozenset({"vllm", "sglang"})
 """Engines whose requests may say `stop_token_ids` and `min_tokens`."""
 
@@ -53,7 +55,8 @@ def _drawing(given: dict[str, Any], folder: ModelFolder | None) -> Iterator[Item
         return
     defaults = {"temperature": 1.0, "top_p": None, "top_k": TOP_K, **(folder.generation if folder else {})}
     drawn = {key: given.pop(key, defaults[key]) for key in ("temperature", "top_p", "top_k")}
-    yield Set("generation", "temperature", float(drawn["temperature"]))
+    # None, where it is said, switches a way of sampling off.
+    yield Set("generation", "temperature", 1.0 if drawn["temperature"] is None else float(drawn["temperature"]))
     if drawn["top_p"] is not None and drawn["top_p"] != 1:
         yield Set("generation", "top_p", float(drawn["top_p"]))
     if drawn["top_k"]:
@@ -91,26 +94,35 @@ def _lengths(model: Mapping[str, Any], given: dict[str, Any], engine: str) -> It
             yield Change(key, f"{least}: engine `{engine}` knows no shortest answer")
 
 
-_MIN = "generation_kwargs.min_new_tokens"
-
-
 def _stops(model: Mapping[str, Any], given: dict[str, Any], folder: ModelFolder | None, engine: str) -> Iterator[Item]:
     words = [*_words(model.get("stop_words")), *_words(model.get("end_str")), *_words(given.pop("stop_strings", None))]
     if words:
         yield Stop(tuple(words))
     ends = given.pop("eos_token_id", None)
-    tokens = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    if tokens and engine not in _TAKES_TOKENS and not (folder and folder.ends.issuperset(tokens)):
-        yield Change("generation_kwargs.eos_token_id", f"{ends}: engine `{engine}` takes no stop tokens in a request")
-        tokens = []
+    tokens = set(ends) if isinstance(ends, list) else set() if ends is None else {ends}
+    yield from _ends(tokens, folder, engine)
     unseen = _unseen(words, folder)
-    if unseen and engine not in _TAKES_TOKENS:
+    if engine in _TAKES_TOKENS:
+        if extra := {*tokens, *unseen.values()}.difference(folder.ends if folder else ()):
+            yield Set("parameters", "stop_token_ids", sorted(extra))
+    elif unseen:
         yield Note(
             f"stop_words {', '.join(unseen)} are special tokens: if `{engine}` leaves those out of its answers before "
             "it looks for stop words, answers run on; the share of answers that were cut shows it"
         )
-    elif unseen or tokens:
-        yield Set("parameters", "stop_token_ids", sorted({*tokens, *unseen.values()}))
+
+
+def _ends(tokens: set[int], folder: ModelFolder | None, engine: str) -> Iterator[Item]:
+    """`generate` ends answers at these tokens and no others, an engine at the model's own in any case."""
+    own = folder.ends if folder else frozenset()
+    if not tokens or tokens == own:
+        return
+    if engine not in _TAKES_TOKENS:
+        yield Change(_EOS, f"{sorted(tokens)}: engine `{engine}` takes no stop tokens in a request")
+    elif unwanted := own - tokens:
+        yield Change(_EOS, f"{sorted(tokens)}: engine `{engine}` ends answers at {sorted(unwanted)} of the model too")
+    elif folder is None:
+        yield Note(f"{_EOS}={sorted(tokens)} is sent beside the model's own tokens, which end answers in any case")
 
 
 def _unseen(words: list[str], folder: ModelFolder | None) -> dict[str, int]:

@@ -8,7 +8,7 @@ neighbours and to those folders of the installed package that it misses.
 from __future__ import annotations
 
 import ast
-import shutil
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -74,7 +74,9 @@ def _copied(file: Path, missing: list[tuple[int, str]], package: Path, staged: P
         _link(_above(folder / file.name, level) / name, package / "configs" / name)
     copy = folder / file.name
     if not copy.is_file():
-        shutil.copyfile(file, copy)
+        written = folder / f".{os.getpid()}"
+        written.write_bytes(content)
+        written.replace(copy)  # whole or not there, for whoever reads the same config now
     return copy.resolve()
 
 

@@ -53,6 +53,12 @@ def test_with_do_sample_what_is_left_out_comes_from_the_models_generation_config
     assert "two runs differ" in notes(items)
 
 
+def test_none_switches_a_way_of_sampling_off() -> None:
+    off = {"do_sample": True, "temperature": None, "top_p": None, "top_k": None}
+    items = asked(folder=ModelFolder({"temperature": 0.6, "top_p": 0.9}, {}, {}), generation_kwargs=off)
+    assert values(items, "generation") == {"temperature": 1.0}
+
+
 def test_the_models_own_repetition_penalty_is_sent_since_generate_applies_it_to_greedy_decoding_too() -> None:
     items = asked(folder=ModelFolder({"repetition_penalty": 1.05}, {}, {}))
     assert values(items, "generation") == {"temperature": 0.0, "repetition_penalty": 1.05}
@@ -81,6 +87,24 @@ def test_a_stop_word_that_engines_leave_out_of_their_text_is_sent_as_a_token() -
     assert "<|eot_id|>" in notes(told)
 
 
+@pytest.mark.parametrize(
+    ("engine", "ends", "sent", "refused"),
+    [
+        ("vllm", [128001, 128009], [128009], False),
+        ("vllm", 128001, None, False),
+        ("llamacpp", [128001], None, False),
+        ("vllm", [128009], [128009], True),
+        ("llamacpp", [128001, 128009], None, True),
+    ],
+)
+def test_tokens_that_end_answers_are_sent_beside_the_models_own_which_must_be_among_them(
+    engine: str, ends: int | list[int], sent: list[int] | None, refused: bool
+) -> None:
+    items = asked(engine, LLAMA, generation_kwargs={"eos_token_id": ends})
+    assert values(items, "parameters").get("stop_token_ids") == sent
+    assert changes(items) == (["generation_kwargs.eos_token_id"] if refused else [])
+
+
 def test_stop_words_and_end_str_end_answers_alike() -> None:
     assert stops(asked(stop_words=["A"], end_str="B")) == ["A", "B"]
 
@@ -105,7 +129,12 @@ def test_older_classes_load_float16_unless_they_are_told_otherwise() -> None:
 
 
 def test_adapters_other_tokenizers_and_quantized_loading_change_answers() -> None:
-    model = {"path": "p", "peft_path": "q", "tokenizer_path": "t", "model_kwargs": {"load_in_8bit": True}}
+    model = {
+        "path": "p",
+        "peft_path": "q",
+        "tokenizer_path": "t",
+        "model_kwargs": {"load_in_8bit": True, "load_in_4bit": False},
+    }
     assert changes(list(loading(model, "chat", None, "lightllm", set()))) == [
         "model_kwargs.load_in_8bit",
         "tokenizer_path",
