@@ -25,6 +25,7 @@ from launchers.errors import ForeignServer, PortInUse
 RANGE = range(13000, 20000)
 """Ports that are leased when the user names none."""
 
+_LOOK = 0.1  # seconds that somebody who only looks whether a port is leased may hold its lock
 _LISTEN = "0A"  # states of a socket, include/net/tcp_states.h
 _CLOSING = frozenset({"04", "05", "06", "09", "0B"})  # FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING
 
@@ -117,7 +118,7 @@ async def wait_free(ports: Iterable[int], timeout: float) -> frozenset[int]:
 
 def _lease_wanted(folder: Path, owner: str, port: int, host: str) -> PortLease:
     try:
-        lock = locks.take(_lock_file(folder, port), owner)
+        lock = locks.take(_lock_file(folder, port), owner, patience=_LOOK)
     except locks.Held as held:
         raise PortInUse(f"port {port} is leased by {held.owner}", hint=_HINT) from None
     if is_listening(port):

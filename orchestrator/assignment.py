@@ -8,10 +8,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from launchers.errors import ForeignServer, GpuUnavailable, PortInUse
 from orchestrator.job_folder import JobFolder
 
 BASE = Path("/")
 """Where relative paths in a spec that came to the service start: only names and absolute paths are found there."""
+
+
+TAKEN = frozenset({GpuUnavailable.code, PortInUse.code, ForeignServer.code})
+"""Codes of an attempt whose GPUs or port somebody else took first: the job goes back into the queue."""
 
 
 class Assignment(BaseModel):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from orchestrator.assignment import BASE, Assignment, read_assignment
+from orchestrator.assignment import BASE, TAKEN, Assignment, read_assignment
 from orchestrator.deployment import DeploymentFolder
 from orchestrator.job_folder import JobFolder
 from orchestrator.record import JobRecord
@@ -63,7 +63,7 @@ async def _attempt(folder: JobFolder, assignment: Assignment, settings: Settings
     record = _begin(folder.read(), assignment)
     reporter = Reporter(folder, assignment, settings.root, lambda: record)
     deployment = DeploymentFolder(assignment.deployment) if assignment.deployment else None
-    runner = Runner(folder, record, spec, BASE, settings, reporter, deployment)
+    runner = Runner(folder, record, spec, BASE, settings, reporter, deployment, waits_for=TAKEN)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, reporter.cancelled.set)
     for number in (signal.SIGTERM, signal.SIGHUP):  # the machine goes down: the job is to be tried again after it

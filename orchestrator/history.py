@@ -84,7 +84,7 @@ class History:
         self._write()
 
     def detach(self) -> None:
-        """The job is another's from now on: nothing more of it is written here."""
+        """The job is another's from now on: nothing more of it is written here, and nobody is told more."""
         self.detached = True
 
     def _write(self) -> None:
@@ -99,6 +99,8 @@ class History:
         self._entered = moment
 
     def _event(self, kind: str, phase: str, message: str, code: str | None, data: dict[str, Any]) -> None:
+        if self.detached:
+            return
         self._seq += 1
         event = Event(
             seq=self._seq,
@@ -111,6 +113,5 @@ class History:
             code=code,
             data=data,
         )
-        if not self.detached:
-            self._folder.append_event(event.model_dump_json())
+        self._folder.append_event(event.model_dump_json())
         self._view.event(event)

@@ -7,8 +7,7 @@ happened, in a teardown and one terminal state.
 from __future__ import annotations
 
 import asyncio
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,7 +20,7 @@ from launchers.environments import Environments
 from launchers.errors import LaunchError
 from orchestrator.borrowing import BorrowedServing
 from orchestrator.deployment import DeploymentFolder
-from orchestrator.errors import EvaluatorMissing, JobTimeout, OrchestratorError, innermost
+from orchestrator.errors import DeploymentFailed, EvaluatorMissing, JobTimeout, OrchestratorError, innermost
 from orchestrator.evaluation import EvaluatorRun
 from orchestrator.evaluators.registry import environment_of, get_evaluator, missing_hint
 from orchestrator.fidelity import prove_fidelity
@@ -29,7 +28,7 @@ from orchestrator.fingerprint import serving_identity
 from orchestrator.history import History, View
 from orchestrator.job_folder import JobFolder
 from orchestrator.plan import target_of
-from orchestrator.record import Failure, JobRecord, State, failure_of
+from orchestrator.record import Failure, JobRecord, State, failure_of, unexpected
 from orchestrator.replicas import Tell
 from orchestrator.report import write_report
 from orchestrator.reporting.examining import examine
@@ -62,13 +61,18 @@ class Runner:
         settings: Settings,
         view: View,
         deployment: DeploymentFolder | None = None,
+        waits_for: Collection[str] = (),
     ) -> None:
-        """`deployment` serves the model where it is given; else the job does."""
+        """`deployment` serves the model where it is given; else the job does.
+
+        `waits_for`: codes of failures before any start after which the job is not over: its owner tries it again.
+        """
         self.history = History(folder, record, view)
         self._folder = folder
         self._spec = spec
         self._base = base
         self._settings = settings
+        self._waits_for = waits_for
         self._serving = self._server(deployment)
         self._evaluators: list[EvaluatorRun] = []
         self._samples: list[Sample] = []
@@ -85,6 +89,9 @@ class Runner:
     async def run_held(self) -> JobRecord:
         """As `run`, for a caller that owns the folder already."""
         state, failure = await self._ending()
+        if failure and failure.code in self._waits_for and failure.log is None:  # with a log something was started
+            self.history.fail(self._serving.redacted(failure))
+            self.history.detach()
         await self._tear_down(failure)
         self._publish(state)
         return self.history.record
@@ -262,8 +269,10 @@ class Runner:
     def _explain(self, error: BaseException) -> Failure:
         """The failure with the log that tells most and the command to repeat it."""
         if not isinstance(error, LaunchError | ClientError | OrchestratorError):
-            return self._unexpected(error)
+            return unexpected(error, self._folder.log("runner"))
         failure = failure_of(error)
+        if isinstance(error, DeploymentFailed):  # it tells the log of what failed there
+            return failure
         if isinstance(error, OrchestratorError) and self._evaluators:
             run = self._evaluators[-1]
             return failure.model_copy(update={"log": str(run.log), "log_tail": run.tail(), "command": run.shell()})
@@ -272,16 +281,6 @@ class Runner:
             return failure
         return failure.model_copy(
             update={"log": str(server.log), "log_tail": server.tail(), "command": server.command.shell()}
-        )
-
-    def _unexpected(self, error: BaseException) -> Failure:
-        log = self._folder.log("runner")
-        log.write_text("".join(traceback.format_exception(error)))
-        return Failure(
-            code="internal_error",
-            message=f"{type(error).__name__}: {error}",
-            hint="this is a bug of the orchestrator; please report it with the log",
-            log=str(log),
         )
 
     def _tell(self, phase: str, message: str, data: Mapping[str, Any]) -> None:

@@ -251,8 +251,9 @@ class Serving:
         # Proved now: as soon as the GPUs are given back, others use their memory.
         self._memory = await self._memory_back()
         self._leases.close_gpus()
-        released = {"released_gpus": list(self.allocation.gpus)}
-        self._tell("evaluating", "inference is over: the engine is stopped, its GPUs are given back", released)
+        gpus = list(self.allocation.gpus)
+        given_back = f", GPUs {gpus} are given back" if gpus else ""
+        self._tell("evaluating", f"inference is over: the engine is stopped{given_back}", {"released_gpus": gpus})
 
     async def _memory_back(self) -> dict[int, tuple[int, int]] | None:
         return await memory_back(self._allocation.gpu_memory if self._allocation else None)

@@ -16,7 +16,7 @@ def reason(outcome: Outcome, job: Waiting) -> str:
     """One sentence about a job that does not start now."""
     draft = outcome.draft
     if job.not_before > draft.now:
-        return f"an attempt was lost; the next starts in {_duration(job.not_before - draft.now)} at the earliest"
+        return f"its next attempt starts in {_duration(job.not_before - draft.now)} at the earliest"
     if not could_fit(job, draft.inventory):
         return _never(outcome, job)
     if not could_fit(job, draft.reach):

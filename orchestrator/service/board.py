@@ -28,6 +28,8 @@ class Queued:
 
     head: JobHead
     waiting: Waiting
+    held_up: str = ""
+    """Why it did not start when it was its turn; it holds until `waiting.not_before`."""
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class Active:
     """When it last gave a sign of life, in seconds since the epoch; at first when this service began to listen."""
     began: float
     """When it got its GPUs, in seconds since the epoch."""
+    port: int | None = None
+    """The one that its spec names, where it is known: one that an earlier service started has it leased by now."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """The last one that was stored."""
 

@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launchers.marker import sweep
+from orchestrator.assignment import TAKEN
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.executors import Status
 from orchestrator.job_folder import JobFolder
 from orchestrator.record import Event, Failure, State
 from orchestrator.service.board import Active, Board
 from orchestrator.service.telling import mirror, mirror_held, next_event, read_folder, record_after
-from orchestrator.store.rows import AttemptState, JobHead, JobRow, Json
+from orchestrator.store.rows import AttemptRow, AttemptState, JobHead, JobRow, Json
 from orchestrator.store.store import Store
 
 FIRST_PAUSE = 1.0
@@ -38,6 +39,16 @@ class Closed:
 
     head: JobHead
     events: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended that did not end itself."""
+
+    state: AttemptState
+    detail: str
+    message: str
+    code: str = "lost"
 
 
 async def close_lost(board: Board, active: Active, why: str) -> None:
@@ -91,7 +102,8 @@ def _close_in_store(store: Store, active: Active, ended: AttemptState, why: str)
             if left := sweep(f"{job.id}/", patience=SWEEP_PATIENCE).survivors:
                 log.error("job %s: processes %s cannot be ended", job.id, left)
                 return None
-            event = _decide(store, job, active, ended, record, why)
+            (last,) = store.events(job.id, after=job.last_seq - 1)
+            event = _decide(store, job, active, _ending(record, last, ended, why), record)
             done = _job(store, job.id)
             mirror_held(done, store)
             return Closed(done, [*events, event] if event else events)
@@ -124,19 +136,17 @@ def _ingest(store: Store, active: Active) -> tuple[JobRow, Json | None, list[Eve
     return _job(store, head.id), record, store.events(head.id, after=head.last_seq)
 
 
-def _decide(
-    store: Store, job: JobRow, active: Active, ended: AttemptState, record: Json | None, why: str
-) -> Event | None:
+def _decide(store: Store, job: JobRow, active: Active, ending: Ending, record: Json | None) -> Event | None:
     """Try again, or end the job; the event that says so, None when somebody else closed the attempt."""
-    lost = sum(one.state is AttemptState.LOST and one.detail != NEVER_BEGAN for one in store.attempts(job.id))
-    event, failure = _verdict(job, lost + (record is not None), began=record is not None, why=why)
+    earlier = [one for one in store.attempts(job.id) if one.number < job.attempt]
+    event, failure = _verdict(job, earlier, ending)
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (job.attempt - 1))
     try:
         store.close_attempt(
             job.id,
             active.attempt.number,
-            ended,
-            why if record else NEVER_BEGAN,
+            ending.state,
+            ending.detail,
             event,
             not_before=None if event.state.terminal else time.time() + pause,
             record=record_after(record or job.record, job, event, failure),
@@ -144,20 +154,32 @@ def _decide(
     except (Conflict, NotFound) as over:
         log.info("job %s: attempt %d is over: %s", job.id, active.attempt.number, over)
         return None
-    log.warning("job %s: attempt %d is %s: %s", job.id, active.attempt.number, ended, event.message)
+    log.warning("job %s: attempt %d is %s: %s", job.id, active.attempt.number, ending.state, event.message)
     return event
 
 
-def _verdict(head: JobHead, lost: int, *, began: bool, why: str) -> tuple[Event, Failure | None]:
-    if head.cancel_requested:
-        message = f"cancelled by request; {why}"
-        return next_event(head, State.CANCELLED, message, code="cancelled"), Failure(code="cancelled", message=message)
-    if lost >= head.attempts_max or head.attempt >= UNBEGUN * head.attempts_max:
-        message = f"{why}; attempt {head.attempt}, {lost} of at most {head.attempts_max} were lost at work"
+def _ending(record: Json | None, last: Event, ended: AttemptState, why: str) -> Ending:
+    """What became of an attempt, as its folder tells: whether it began, was at work, or came too late."""
+    if record is None:
+        return Ending(ended, NEVER_BEGAN, f"the attempt never began: {why}")
+    if last.code in TAKEN and last.attempt == record["attempt"]:
+        return Ending(AttemptState.REFUSED, last.message, last.message, last.code)
+    return Ending(ended, why, f"the attempt was lost: {why}")
+
+
+def _verdict(job: JobRow, attempts: Sequence[AttemptRow], ending: Ending) -> tuple[Event, Failure | None]:
+    """Cancelled, tried too often, or once more. `attempts` are those before this one."""
+    if job.cancel_requested:
+        message = f"cancelled by request; {ending.message}"
+        return next_event(job, State.CANCELLED, message, code="cancelled"), Failure(code="cancelled", message=message)
+    ends = [(one.state, one.detail) for one in attempts] + [(ending.state, ending.detail)]
+    unbegun = sum(detail == NEVER_BEGAN for _, detail in ends)
+    lost = sum(state is AttemptState.LOST and detail != NEVER_BEGAN for state, detail in ends)
+    if lost >= job.attempts_max or unbegun + lost >= UNBEGUN * job.attempts_max:
+        message = f"{ending.message}; {lost} of at most {job.attempts_max} attempts were lost at work, {unbegun} before"
         hint = "see what kills processes on this machine, then retry it: its answers are kept"
-        return next_event(head, State.FAILED, message, code="lost"), Failure(code="lost", message=message, hint=hint)
-    what = "the attempt was lost" if began else "the attempt never began"
-    return next_event(head, State.QUEUED, f"{what}: {why}; the job is tried again", code="lost"), None
+        return next_event(job, State.FAILED, message, code="lost"), Failure(code="lost", message=message, hint=hint)
+    return next_event(job, State.QUEUED, f"{ending.message}; the job is tried again", code=ending.code), None
 
 
 def _job(store: Store, job_id: str) -> JobRow:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,11 @@ class Service:
 
     def why_waiting(self, job_id: str) -> str | None:
         """Why a job waits, one sentence; None where the last decision says nothing of it."""
-        return self._at_work.why.get(job_id)
+        board = self._at_work
+        queued = board.queued.get(job_id)
+        if queued and queued.waiting.not_before > time.time() and queued.held_up:
+            return queued.held_up
+        return board.why.get(job_id)
 
     async def resources(self) -> dict[str, Any]:
         """GPUs and who holds them, leases, the range of ports, what runs and waits."""

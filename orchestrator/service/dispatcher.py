@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from launchers.gpus import discover, holders
 from orchestrator.assignment import Assignment, write_assignment
-from orchestrator.errors import Conflict, ExecutorRefused, NotFound, StaleAttempt
+from orchestrator.errors import Conflict, ExecutorRefused, LeaseTaken, NotFound, StaleAttempt
 from orchestrator.job_folder import JobFolder
 from orchestrator.scheduling import Deployment, Running, Snapshot, Start, decide
-from orchestrator.service.board import Active, Board, Deployed
+from orchestrator.service.board import Active, Board, Deployed, Queued
 from orchestrator.service.closing import close_refused
 from orchestrator.service.deploying import deploy_for, stop
 from orchestrator.service.guarding import unharmed
+from orchestrator.service.ports import free_port
 from orchestrator.service.tasks import attempt_task
 from orchestrator.service.telling import mirror
 from orchestrator.store.rows import AttemptRow, AttemptState, DeploymentState, JobHead
@@ -27,6 +29,8 @@ LONGEST_WAIT = 1.0
 """Seconds between two decisions when nothing happens."""
 CHOOSING = 0.05
 """Seconds that another command may take to choose its GPUs."""
+HELD_UP = 2.0
+"""Seconds until a job is looked at again whose port another has."""
 REST = 4.0
 """Pause after a decision, in times of the processor time that it took: the rest of the service is to get most of it."""
 INVENTORY_AGE = 60.0
@@ -95,14 +99,25 @@ class Dispatcher:
                 return
             deployed: Deployed | None = None
             try:
+                port = None if start.deployment else await free_port(board, queued.head)
                 deployed, gpus = await self._placed(queued.head, start)
                 active, token = await self._begin(queued.head, gpus, deployed)
             except (Conflict, NotFound) as changed:
-                log.warning("job %s does not start now: %s", start.job, changed)
                 if deployed:
                     deployed.users.discard(start.job)
+                self._put_off(queued, changed)
                 return
+            active.port = port
             await self._submit(active, token, deployed)
+
+    def _put_off(self, queued: Queued, changed: Conflict | NotFound) -> None:
+        """It waits on; where another has what it needs, it lets those behind it go first for a while."""
+        if isinstance(changed, LeaseTaken):
+            queued.held_up = changed.message
+            queued.waiting = replace(queued.waiting, not_before=time.time() + HELD_UP)
+            self._board.wake.set()
+        else:
+            log.warning("job %s does not start now: %s", queued.head.id, changed)
 
     async def _placed(self, head: JobHead, start: Start) -> tuple[Deployed | None, tuple[int, ...]]:
         """The deployment that serves the job, if one does, and the GPUs that are its own.

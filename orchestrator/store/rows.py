@@ -28,7 +28,7 @@ class AttemptState(StrEnum):
     """It reported a terminal state of the job."""
     LOST = "lost"
     REFUSED = "refused"
-    """The executor did not take it."""
+    """It came to nothing: the executor did not take it, or somebody else was quicker at its GPUs or its port."""
 
     @property
     def over(self) -> bool:

@@ -80,7 +80,7 @@ def test_a_job_that_can_never_fit_blocks_nobody() -> None:
 def test_a_job_after_a_lost_attempt_waits_its_time_and_blocks_nobody() -> None:
     decision = decide(node(4, job(1, 4, not_before=130), job(2, 4)))
     assert started(decision) == ["job-2"]
-    assert decision.why["job-1"] == "an attempt was lost; the next starts in 30 s at the earliest"
+    assert decision.why["job-1"] == "its next attempt starts in 30 s at the earliest"
 
 
 def test_a_job_after_a_lost_attempt_waits_its_time_behind_the_head_too() -> None:
