@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ class Running:
     @property
     def url(self) -> str:
         return str(json.loads((self.home / "service.json").read_text())["url"])
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def launch(self) -> subprocess.Popen[bytes]:
         env = {
@@ -68,7 +73,7 @@ class Running:
         self.process.wait()
 
     def stop(self) -> None:
-        if self.process and self.process.poll() is None:
+        if self.process and self.alive:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(timeout=30)
 
@@ -77,12 +82,12 @@ class Running:
         self.settings |= settings
         self.start()
 
-    def disown(self, job: str, attempt: int, *, pause: float) -> None:
-        """While no service runs: put the job back into the queue for so many seconds, whatever its runner does."""
+    def disown(self, job: str, attempt: int) -> None:
+        """While no service runs: put the job back into the queue, whatever its runner does."""
         store = Store.open(f"sqlite:///{self.home / 'service.db'}")
         row = store.job(job)
         assert row
-        store.requeue(job, attempt, time.time() + pause, next_event(row, State.QUEUED, "given up by the test"))
+        store.requeue(job, attempt, 0.0, next_event(row, State.QUEUED, "given up by the test"))
         store.close()
 
     def submit(self, spec: dict[str, Any]) -> str:
@@ -123,9 +128,41 @@ class Running:
         """Process id of the runner that owns the job."""
         return self.folder(job).owner()
 
+    def spares(self) -> list[int]:
+        """Process ids of the runners that wait for a job."""
+        found = subprocess.run(["pgrep", "-f", "orchestrator.attempt --spare"], capture_output=True, text=True)
+        return [pid for pid in map(int, found.stdout.split()) if _home_of(pid) == str(self.home)]
+
     def left(self) -> list[str]:
         """Processes and locks of any job or deployment of this home."""
         return Cli(self.home).left()
+
+
+def held(gate: Path, *engine: str, gpus: int = 1, asked: int = 2, limit: int = 5, **changes: Any) -> dict[str, Any]:
+    """As `spec`, for a job that asks so many of its questions, and the others once the file `gate` is there."""
+    rows = [json.loads(line) for line in ROWS.read_text().splitlines()[:limit]]
+    data = gate.with_suffix(".jsonl")
+    rows[asked:] = [{**row, "asked_after": str(gate)} for row in rows[asked:]]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    job = spec(*engine, gpus=gpus, concurrency=1, **changes)
+    job["evaluate"][0] |= {"datasets": [str(data)], "limit": None}
+    return job
+
+
+@contextlib.contextmanager
+def serving(folder: Path, environments: Path, **settings: str) -> Iterator[Running]:
+    """A service with a home of its own and four declared GPUs, of which nothing is left at the end."""
+    home = folder / "home"
+    home.mkdir()
+    (home / "environments").symlink_to(environments)
+    running = Running(home, ORCHESTRATOR_GPUS="4", **settings)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        running.client.close()
+    wait_for(lambda: not running.left(), "home where nothing is left", timeout=30)
 
 
 def spec(*engine: str, gpus: int = 1, limit: int = 5, concurrency: int = 2, **changes: Any) -> dict[str, Any]:
@@ -141,3 +178,11 @@ def spec(*engine: str, gpus: int = 1, limit: int = 5, concurrency: int = 2, **ch
         "probe": {"fidelity": {"enabled": False}},
         **changes,
     }
+
+
+def _home_of(pid: int) -> str:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_text()
+    except OSError:
+        return ""
+    return next((one[18:] for one in environ.split("\0") if one.startswith("ORCHESTRATOR_HOME=")), "")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.orchestrator.service.support import Running, spec
+from tests.orchestrator.service.support import Running, held, spec
 from tests.orchestrator.support import FAKE, wait_for
 
 pytestmark = pytest.mark.slow
@@ -95,11 +96,12 @@ def test_a_server_that_cannot_start_fails_its_job_with_the_cause(shared: Running
     assert done["failure"]["command"]
 
 
-def test_a_job_whose_server_is_killed_with_its_owner_is_tried_again(shared: Running) -> None:
-    job = shared.submit(spec("--latency", "0.4", gpus=4, limit=12, concurrency=1, keep_alive=1.0))
+def test_a_job_whose_server_is_killed_with_its_owner_is_tried_again(shared: Running, gate: Path) -> None:
+    job = shared.submit(held(gate, gpus=4, keep_alive=1.0))
     first = shared.wait_state(job, "evaluating")["deployment"]
-    owner = deployment(shared, first)["record"]["pid"]
-    os.kill(owner, signal.SIGKILL)
+    os.kill(deployment(shared, first)["record"]["pid"], signal.SIGKILL)
+    wait_for(lambda: shared.job(job)["attempt"] == 2, "second attempt")
+    gate.touch()
     done = shared.wait_end(job)
     assert (done["state"], done["attempt"]) == ("succeeded", 2), done
     assert deployment(shared, first)["state"] == "failed"
@@ -116,8 +118,8 @@ def test_deployments_outlive_the_service(service: Running) -> None:
     wait_deployment(service, made["id"], "stopped")
 
 
-def test_gpus_that_jobs_hold_are_not_deployed_on(shared: Running) -> None:
-    job = shared.submit(spec("--latency", "0.5", gpus=3, limit=20, concurrency=1))
+def test_gpus_that_jobs_hold_are_not_deployed_on(shared: Running, gate: Path) -> None:
+    job = shared.submit(held(gate, gpus=3))
     shared.wait_state(job, "evaluating")
     refused = shared.post("/deployments", json={"serve": serve(gpus=2), "name": "late"})
     assert refused.json()["code"] == "gpu_unavailable", refused.text

@@ -44,7 +44,8 @@ def test_jobs_run_side_by_side_as_gpus_allow_and_a_queued_one_is_cancelled_at_on
 
 @pytest.mark.slow
 def test_gpus_are_given_back_when_inference_is_over_while_scoring_goes_on(shared: Running, tmp_path: Path) -> None:
-    rows = [{**json.loads(line), "scoring_seconds": 6} for line in ROWS.read_text().splitlines()[:3]]
+    gate = tmp_path / "gate"
+    rows = [{**json.loads(line), "scored_after": str(gate)} for line in ROWS.read_text().splitlines()[:3]]
     data = tmp_path / "rows.jsonl"
     data.write_text("\n".join(map(json.dumps, rows)))
     scoring = spec(gpus=4)
@@ -52,6 +53,7 @@ def test_gpus_are_given_back_when_inference_is_over_while_scoring_goes_on(shared
     first, second = shared.submit(scoring), shared.submit(spec(gpus=4))
     assert shared.wait_state(second, "starting", "probing", "evaluating")["resources"]["gpus"] == [0, 1, 2, 3]
     assert shared.job(first)["state"] == "evaluating"
+    gate.touch()
     assert [shared.wait_end(job)["state"] for job in (first, second)] == ["succeeded", "succeeded"]
 
 

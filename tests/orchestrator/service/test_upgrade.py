@@ -11,7 +11,7 @@ import pytest
 
 import orchestrator
 from orchestrator.store import schema
-from tests.orchestrator.service.support import Running, spec
+from tests.orchestrator.service.support import Running, held, spec
 from tests.orchestrator.support import PLUGIN, wait_for
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,8 @@ def upgrade():
 '''
 
 
-def test_running_jobs_finish_through_an_upgrade_with_a_migration(service: Running, tmp_path: Path) -> None:
-    slow = spec("--latency", "3", gpus=1, limit=12, concurrency=1)
-    jobs = [service.submit(slow) for _ in range(2)]
+def test_running_jobs_finish_through_an_upgrade_with_a_migration(service: Running, gate: Path, tmp_path: Path) -> None:
+    jobs = [service.submit(held(gate)) for _ in range(2)]
     waiting = service.submit(spec(gpus=4, limit=2))
     for job in jobs:
         service.wait_state(job, "evaluating")
@@ -40,6 +39,7 @@ def test_running_jobs_finish_through_an_upgrade_with_a_migration(service: Runnin
     service.settings["PYTHONPATH"] = f"{_newer_version(tmp_path)}{os.pathsep}{PLUGIN}"
     service.start()
     assert [service.runner(job) for job in jobs] == runners
+    gate.touch()
     for job in (*jobs, waiting):
         done = service.wait_end(job)
         assert (done["state"], done["attempt"]) == ("succeeded", 1), done
