@@ -59,13 +59,15 @@ class ProcessTree:
         mark: str,
         eof_grace: float = 0.7,
         held: Sequence[int] = (),
+        scratch: Path | None = None,
     ) -> ProcessTree:
         """Start `argv` in a session of its own, its output appended to `log`.
 
         Its environment is `env` and `marker.environment(mark)`, nothing inherited; no other living tree may
         have the same `mark`, for what carries it is killed when this one is stopped. When this process dies
         the tree gets SIGTERM, `eof_grace` seconds, then SIGKILL. `held` are descriptors of lease locks: the
-        shim keeps them open, so a lease outlives a killed runner until its tree is gone.
+        shim keeps them open, so a lease outlives a killed runner until its tree is gone. `scratch` is a folder
+        that the caller removes after the end; when this process dies, the shim does.
 
         Raises StartFailed (the reason is in `log` too) when the command cannot be started.
         """
@@ -78,6 +80,7 @@ class ProcessTree:
             "cwd": str(cwd),
             "eof_grace": eof_grace,
             "held": list(held),
+            "scratch": None if scratch is None else str(scratch),
         }
         try:
             await tree._begin(request)

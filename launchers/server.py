@@ -85,13 +85,20 @@ class Server:
         Raises: StartFailed when the command does not exist or may not be run.
         """
         place.folder.mkdir(parents=True, exist_ok=True)
-        leftovers.temporary_folder(place.folder).mkdir(mode=0o700, exist_ok=True)
+        scratch = leftovers.temporary_folder(place.folder)
+        scratch.mkdir(mode=0o700, exist_ok=True)
         for name, target in launch.links.items():
             link = place.folder / name
             link.unlink(missing_ok=True)
             link.symlink_to(target)
         env = scrubbed(os.environ, {**command.env, **(secrets or {})})
-        tree = await ProcessTree.start(command.argv, env=env, cwd=place.folder, log=log, mark=mark, held=held)
+        try:
+            tree = await ProcessTree.start(
+                command.argv, env=env, cwd=place.folder, log=log, mark=mark, held=held, scratch=scratch
+            )
+        except BaseException:
+            leftovers.remove((), place.folder)
+            raise
         return cls(engine, command, place, tree, log)
 
     def check(self) -> None:

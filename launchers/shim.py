@@ -4,9 +4,9 @@ Run as a program, by path, with nothing of the package imported: `python -I -S .
 is only there to be read in `ps`). Its standard input is the control pipe, its standard output the status
 pipe, its standard error the log file of what it starts.
 
-    control   {"argv", "env", "cwd", "eof_grace", "held"}   first line: what to start
-    (JSON     {"stop": seconds}                             stop it; a later, shorter one shortens the wait
-     lines)   end of file                                   the runner is gone: stop within `eof_grace`
+    control   {"argv", "env", "cwd", "eof_grace", "held", "scratch"}   first line: what to start
+    (JSON     {"stop": seconds}       stop it; a later, shorter one shortens the wait
+     lines)   end of file             the runner is gone: stop within `eof_grace`, then remove `scratch`
     status    started {pid} | start_failed {errno, message}
     (JSON     exited {code}                                 the root; negative: minus the signal
      lines)   stopped {signalled, killed, survivors}        last words; then the shim ends
@@ -123,7 +123,9 @@ def main() -> None:
         report("start_failed", errno=getattr(error, "errno", None), message=message)
         return
     report("started", pid=root)
-    Supervisor(root, control, wake, request.eof_grace).run()
+    left = Supervisor(root, control, wake, request.eof_grace).run()
+    if request.scratch is not None and not control.open and not left:
+        os.execvp("rm", ["rm", "-rf", "--", request.scratch])
 
 
 def _become_supervisor() -> int:
@@ -151,6 +153,7 @@ class Request:
         self.cwd: str = data["cwd"]
         self.eof_grace: float = data["eof_grace"]
         self.held: list[int] = data["held"]  # descriptors of leases, open as long as this process lives
+        self.scratch: str | None = data["scratch"]  # a folder that the runner removes, and we when it is gone
 
 
 class Control:
@@ -248,8 +251,8 @@ class Supervisor:
         self.signalled: set[int] = set()
         self.killed: set[int] = set()
 
-    def run(self) -> None:
-        """Watch, obey, and return when the tree is gone or does not die."""
+    def run(self) -> list[int]:
+        """Watch, obey, and return when the tree is gone, or with what does not die of it."""
         while self.reap():
             self.obey()
             if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -258,6 +261,7 @@ class Supervisor:
             self.sleep([self.wake, 0] if self.control.open else [self.wake], self.deadline)
         left = sorted(descendants(os.getpid()))
         report("stopped", signalled=_few(self.signalled), killed=_few(self.killed), survivors=_few(left))
+        return left
 
     def reap(self) -> bool:
         """Collect the dead; tell whether anything is left of the tree."""

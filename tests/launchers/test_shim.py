@@ -44,7 +44,7 @@ class Spoken:
 
     def begin(self, argv: list[str], **more: object) -> None:
         cwd = str(self.log.parent)
-        self.say({"argv": argv, "env": {"A": "b"}, "cwd": cwd, "eof_grace": 0.3, "held": [], **more})
+        self.say({"argv": argv, "env": {"A": "b"}, "cwd": cwd, "eof_grace": 0.3, "held": [], "scratch": None, **more})
 
     def hear(self, timeout: float = 10.0) -> dict[str, Any]:
         assert select.select([self.status], [], [], timeout)[0], "the shim said nothing"
@@ -215,8 +215,29 @@ def test_the_end_of_the_control_pipe_ends_the_tree(spoken: Spoken, tmp_path: Pat
     assert spoken.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_scratch_files_go_with_the_tree_when_the_runner_is_gone_and_are_the_runners_else(
+    spoken: Spoken, tmp_path: Path, alone: bool
+) -> None:
+    (tmp_path / "scratch" / "sockets").mkdir(parents=True)
+    (tmp_path / "scratch" / "sockets" / "one").touch()
+    (tmp_path / "scratch" / "elsewhere").symlink_to(tmp_path / "kept", target_is_directory=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    spoken.begin([*STUBBORN, str(tmp_path / "pids")], scratch=str(tmp_path / "scratch"))
+    pids = three(tmp_path / "pids")
+    if alone:
+        spoken.control.close()
+    else:
+        spoken.say({"stop": 0.1})
+    assert spoken.process.wait(20) == 0
+    assert not any(map(living, pids))
+    assert (tmp_path / "scratch").exists() is not alone
+    assert (tmp_path / "kept" / "file").exists(), "a link is removed, not what it leads to"
+
+
 def test_a_stop_that_comes_together_with_the_request_is_obeyed(spoken: Spoken) -> None:
-    request = {"argv": ["/bin/sleep", "60"], "env": {}, "cwd": "/", "eof_grace": 0.3, "held": []}
+    request = {"argv": ["/bin/sleep", "60"], "env": {}, "cwd": "/", "eof_grace": 0.3, "held": [], "scratch": None}
     spoken.control.write((json.dumps(request) + "\n" + json.dumps({"stop": 5}) + "\n").encode())
     assert [spoken.hear()["event"], spoken.hear()["code"]] == ["started", -15]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from launchers.leftovers import temporary_folder
 from tests.orchestrator.support import FAKE, ROWS, Cli, wait_for
 
 WriteJob = Callable[..., Path]
@@ -251,13 +252,15 @@ def test_a_signal_while_stopping_does_not_change_the_outcome(cli: Cli, write_job
     assert job["teardown"]["seconds"] < 8, "the second request to stop leaves no grace"
 
 
-def test_kill_9_of_the_runner_leaves_no_process_behind(cli: Cli, write_job: WriteJob) -> None:
+def test_kill_9_of_the_runner_leaves_no_process_and_no_temporary_file_behind(cli: Cli, write_job: WriteJob) -> None:
     process = cli.start("run", str(write_job("--detached-worker", "--ignore-sigterm", "--latency", "1")))
-    cli.wait_for_state("evaluating")
+    [working] = (path for path in cli.wait_for_state("evaluating").rglob("engine-0") if path.is_dir())
+    temporary = temporary_folder(working)
+    assert temporary.is_dir()
     process.kill()
     process.communicate()
 
-    wait_for(lambda: not cli.left(), "end of every process", timeout=10)
+    wait_for(lambda: not cli.left() and not temporary.exists(), "end of every process and file", timeout=10)
 
 
 def test_a_job_whose_runner_was_killed_is_closed_as_lost_by_the_next_run(cli: Cli, write_job: WriteJob) -> None:
