@@ -1,17 +1,23 @@
 # setup   the virtual environment with the orchestrator and its tools
 # demo    sets up everything and runs the main job: a real engine, a real model, real OpenCompass
-# test    sets up everything and passes the tests, the quick ones first
-# quick   the tests that need no engine and no evaluator
+# test    sets up everything and passes the tests, those that need an engine or an evaluator last
+# quick   the tests that need no engine and no evaluator, but the slow ones
+# real    the tests on a real engine or a real evaluator
 # heavy   compression, vLLM and llama.cpp for real; installs 4 GB and compiles
 # check   format, lint, types, import contract
 # bench   the benchmarks
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Most tests wait for processes. Each worker gets a run of neighbours, which share their servers; who is done takes over.
+AT_ONCE := -n 3 --dist worksteal
+# Engines and evaluators compute: one for each core, and one module's share an engine.
+REAL := $(BIN)/pytest -n 2 --dist loadscope -m real --timeout 900
+
 # Hundreds of processes are started: each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test quick real heavy check bench clean
+.PHONY: setup demo test quick real engines heavy check bench clean
 
 setup: .venv/ready
 
@@ -23,15 +29,18 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/orchestrator demo
 
-test: quick real
+test: setup engines
+	$(BIN)/pytest $(AT_ONCE) -m 'not real and not heavy'
+	$(REAL)
 
 quick: setup
-	$(BIN)/pytest -n 2 -m 'not slow and not real and not heavy'
+	$(BIN)/pytest $(AT_ONCE) -m 'not slow and not real and not heavy'
 
-real: setup
+real: setup engines
+	$(REAL)
+
+engines: setup
 	$(BIN)/orchestrator install transformers opencompass lm_eval
-	$(BIN)/pytest -n 2 -m slow
-	$(BIN)/pytest -n 2 --dist loadscope -m real --timeout 900
 
 heavy: setup
 	$(BIN)/orchestrator install transformers opencompass lm_eval gguf llamacpp llmcompressor vllm
