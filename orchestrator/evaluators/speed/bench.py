@@ -67,3 +67,14 @@ def failures(timings: Sequence[Timing]) -> list[str]:
     causes = [timing.failed for timing in timings if timing.failed]
     named = ", ".join(dict.fromkeys(causes))
     return [f"{len(causes)} of {len(timings)} requests failed ({named})"] if causes else []
+
+
+def prompt_lengths(timings: Sequence[Timing]) -> set[int]:
+    """Tokens of the prompts, as far as the engine tells."""
+    return {timing.usage[0] for timing in timings if timing.usage and timing.usage[0]}
+
+
+def other_length(wanted: int, timings: Sequence[Timing]) -> list[str]:
+    """`the prompt has 70 tokens, not 64`, or nothing. One or two more are what tokenizers add to a short prompt."""
+    off = [count for count in sorted(prompt_lengths(timings)) if abs(count - wanted) > max(2, wanted // 100)]
+    return [f"the prompt has {off[0]} tokens, not {wanted}"] if off else []

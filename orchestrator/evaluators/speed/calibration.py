@@ -60,7 +60,8 @@ async def calibrate(replica: ServedReplica, model: str, maker: PromptMaker) -> C
         counted = [await asker.usage(maker.make_words(words), 1, fields) for words in SIZES]
         local = maker.count(maker.make_words(SIZES[0]))
     notes = [] if full_length else ["the engine cannot be told to go on after an end of text: counts are as they came"]
-    if (first := counted[0]) is None or (second := counted[1]) is None:
+    first, second = counted
+    if first is None or second is None or second[0] <= first[0]:
         return Calibrated(maker, fields, full_length, (*notes, "the engine does not count prompt tokens"))
     known = maker.calibrated(SIZES, (first[0], second[0]))
     if local is not None and local != first[0]:
@@ -77,7 +78,7 @@ class _Asker:
         self.last = ""
 
     async def usage(self, prompt: str, tokens: int, fields: Fields) -> tuple[int, int] | None:
-        """Prompt and generated tokens; None when it is refused or the engine does not count."""
+        """Prompt and generated tokens, 0 where the engine does not count them; None when it refuses."""
         body = {"model": self._model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, **fields(tokens)}
         answer = await self._http.post(PATH, json=body)
         self.last = f"HTTP {answer.status_code}: {answer.text[:200]}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.evaluators.speed.asking import Timing
-from orchestrator.evaluators.speed.bench import Bench, Watch, failures
+from orchestrator.evaluators.speed.bench import Bench, Watch, failures, other_length, prompt_lengths
 from orchestrator.evaluators.speed.figures import average
 from orchestrator.spec.speed import ContextSpec
 from orchestrator.speed import ContextSpeed
@@ -53,7 +53,7 @@ def _figures(
     answered = bench.count(timings)
     speeds = [timing.generated / timing.latency for timing in answered]
     generated = average([timing.generated for timing in answered]) or 0.0
-    counted = {timing.usage[0] for timing in answered if timing.usage}
+    counted = prompt_lengths(answered)
     short = [f"only {generated:.1f} of {spec.generate} tokens came"] if answered and generated < spec.generate else []
     unknown = ["the engine does not tell how many tokens it generated"] if not all(map(_counted, answered)) else []
     return ContextSpeed(
@@ -68,7 +68,7 @@ def _figures(
         decode=average([rate for timing in answered if (rate := _after_first(timing, ttft))]),
         memory=watch.memory.peak,
         failed=len(timings) - len(answered),
-        invalid=[*failures(timings), *(unknown or short), *_length_off(length, counted), *watch.invalid],
+        invalid=[*failures(timings), *(unknown or short), *other_length(length, answered), *watch.invalid],
     )
 
 
@@ -81,9 +81,3 @@ def _after_first(timing: Timing, ttft: float | None) -> float | None:
 
 def _counted(timing: Timing) -> bool:
     return timing.counted_by != "events"
-
-
-def _length_off(wanted: int, counted: set[int]) -> list[str]:
-    """A token more is what tokenizers add to the shortest prompt; more is another length."""
-    off = [count for count in counted if abs(count - wanted) > max(2, wanted // 100)]
-    return [f"the prompt has {off[0]} tokens, not {wanted}"] if off else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.evaluators.speed.asking import Timing
-from orchestrator.evaluators.speed.bench import Bench, Watch, failures
+from orchestrator.evaluators.speed.bench import Bench, Watch, failures, other_length
 from orchestrator.evaluators.speed.figures import gaps, keeps, percentiles, rates
 from orchestrator.evaluators.speed.pressure import Pressed, press_closed, press_open
 from orchestrator.spec.speed import By, LoadSpec
@@ -90,7 +90,12 @@ def _figures(
         good=good,
         saturated=_saturated(by, offered, rate.output_tokens, rate.requests, pressed, before),
         memory=watch.memory.peak,
-        invalid=[*failures(pressed.timings), *_short(spec, counted), *watch.invalid],
+        invalid=[
+            *failures(pressed.timings),
+            *_short(spec, counted),
+            *other_length(spec.input, answered),
+            *watch.invalid,
+        ],
     )
 
 

@@ -52,7 +52,8 @@ async def measure(plan: Plan, tell: Callable[[Step], None]) -> SpeedResult:
         context, throughput, load = await _parts(bench, plan, seed)
     bench.client.close()
     limited = [GATEWAY_LIMITED] if await gateway_limited(gateway) else []
-    reasons = [*shared, *limited]
+    came = [other for other in shared_gpus(serving) if other not in shared]
+    reasons = [*shared, *came, *limited]
     return SpeedResult(
         seed=seed,
         tokenizer=plan.tokenizer,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from orchestrator.evaluators.speed.asking import Timing
-from orchestrator.evaluators.speed.bench import Bench, Watch, failures
+from orchestrator.evaluators.speed.bench import Bench, Watch, failures, other_length
 from orchestrator.evaluators.speed.figures import average, percentiles
 from orchestrator.spec.speed import ThroughputSpec
 from orchestrator.speed import ThroughputSpeed
@@ -63,5 +63,5 @@ def _figures(
         latency=percentiles(timing.latency for timing in answered),
         memory=watch.memory.peak,
         failed=len(timings) - len(answered),
-        invalid=[*failures(timings), *short, *watch.invalid],
+        invalid=[*failures(timings), *short, *other_length(spec.input, answered), *watch.invalid],
     )

@@ -1,14 +1,14 @@
 """What is measured on an engine whose pace is known, against that pace: within 5%.
 
-On a busy machine any engine is slower than its pace: where it tells what it did (`--timings`), that is the truth. In a
-whole job, what is off is measured again, and says nothing where the machine was late at every attempt.
+On a busy machine any engine is slower than its pace: asked directly, it tells what it did (`--timings`), which is the
+truth. What is off is measured again, and says nothing where the machine was late at every attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -95,35 +95,48 @@ def test_every_figure_of_an_engine_of_known_pace_is_within_five_percent(cli: Cli
 
 
 async def test_the_times_to_the_first_token_are_those_that_the_engine_took(tmp_path: Path) -> None:
-    timings = tmp_path / "timings.jsonl"
-    options = ("--latency", "0.1", "--latency-sigma", "0.5", "--seed", "3", "--timings", str(timings))
-    with fake_engine(tmp_path, *options) as port:
+    async def measured(port: int, timings: Path) -> Mapping[str, float]:
         async with asking(port) as client:
-            found = percentiles([(await client.stream("a b c", 4)).ttft for _ in range(30)])
-    truth = percentiles(tokens[0] - arrived for arrived, tokens in left(timings))
-    assert found
-    assert truth
-    assert error(found.p50, truth.p50) < MOST
-    assert error(found.p90, truth.p90) < MOST
-    assert truth.p90 / truth.p50 > 1.3, "the engine drew different ones"
+            found = [(await client.stream("a b c", 4)).ttft for _ in range(30)]
+        truth = [tokens[0] - arrived for arrived, tokens in left(timings)]
+        assert max(truth) > 1.5 * min(truth), "the engine drew different ones"
+        return errors("first token", found, truth)
+
+    assert await least_wrong(tmp_path, ("--latency", "0.1", "--latency-sigma", "0.5", "--seed", "3"), measured) == {}
 
 
 async def test_many_streams_at_once_are_timed_as_exactly_as_one(tmp_path: Path) -> None:
-    timings = tmp_path / "timings.jsonl"
-    options = ("--latency", "0.8", "--tokens-per-second", "20", "--timings", str(timings))
-    with fake_engine(tmp_path, *options) as port:
+    async def measured(port: int, timings: Path) -> Mapping[str, float]:
         async with asking(port) as client:
             await together(client, 32, 1)  # connects
             found = await together(client, 32, 20)
-    truth = left(timings)[32:]
-    assert {timing.failed for timing in found} == {None}
-    first = [percentiles(times) for times in ((one.ttft for one in found), (row[1][0] - row[0] for row in truth))]
-    gap = [percentiles(times) for times in ((one.inter_token or 0.0 for one in found), map(mean_gap, truth))]
-    for ours, theirs in (first, gap):
-        assert ours
-        assert theirs
-        assert error(ours.p50, theirs.p50) < MOST
-        assert error(ours.p90, theirs.p90) < MOST
+        assert {timing.failed for timing in found} == {None}
+        truth = left(timings)[32:]
+        first = errors("first token", [one.ttft for one in found], [tokens[0] - arrived for arrived, tokens in truth])
+        return {**first, **errors("gap", [one.inter_token or 0.0 for one in found], list(map(mean_gap, truth)))}
+
+    assert await least_wrong(tmp_path, ("--latency", "0.8", "--tokens-per-second", "20"), measured) == {}
+
+
+async def least_wrong(
+    folder: Path, options: tuple[str, ...], measured: Callable[[int, Path], Awaitable[Mapping[str, float]]]
+) -> Mapping[str, float]:
+    """What is off from what the engine did; each attempt has an engine of its own."""
+    for attempt in range(ATTEMPTS):
+        timings = folder / f"timings-{attempt}.jsonl"
+        with lateness() as late, fake_engine(folder, *options, "--timings", str(timings)) as port:
+            wrong = {name: off for name, off in (await measured(port, timings)).items() if off > MOST}
+        if not wrong or not late.disturbed:
+            return wrong
+    skip_disturbed()
+    return {}
+
+
+def errors(name: str, found: Sequence[float], truth: Sequence[float]) -> dict[str, float]:
+    ours, theirs = percentiles(found), percentiles(truth)
+    assert ours
+    assert theirs
+    return {f"{name} {at}": error(getattr(ours, at), getattr(theirs, at)) for at in ("mean", "p50", "p90")}
 
 
 def left(timings: Path) -> list[tuple[float, list[float]]]:
