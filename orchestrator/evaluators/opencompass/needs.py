@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.evaluators.opencompass.classes import code_of
+from orchestrator.evaluators.opencompass.fallbacks import quietly_missed
 from orchestrator.evaluators.opencompass.parsing import parsed
 
 Need = Literal["scores", "judge", "sandbox"]
@@ -25,18 +26,12 @@ _REFUSED = {
     "InferencePPLOnlyInferencer": "needs the model's own tokenizer beside its scores",
 }
 _JUDGED = "GenericLLMEvaluator"
-_SUBJECTIVE = "LMEvaluator"
+_SUBJECTIVE = frozenset({"LMEvaluator", "CharmMemoryEvaluator"})
+_GUESSES = "ATLASLLMEvaluator"
 RUNS_CODE = frozenset(
     {
         *("HumanEvalEvaluator", "HumanEvalPlusEvaluator", "PMMEvalHumanEvalXLEvaluator", "CRUXEvalOEvaluator"),
-        *(
-            "MBPPEvaluator",
-            "MBPPEvaluator2",
-            "MBPPPassKEvaluator",
-            "APPSEvaluator",
-            "TACOEvaluator",
-            "CIBenchEvaluator",
-        ),
+        *("MBPPEvaluator", "MBPPEvaluator2", "MBPPPassKEvaluator", "APPSEvaluator", "TACOEvaluator"),
         *("LCBCodeGenerationEvaluator", "LCBCodeExecutionEvaluator", "LCBTestOutputEvaluator", "LCBProEvaluator"),
         *("LCEvaluator", "LCPassKEvaluator", "SciCodeEvaluator", "CodeCompassEvaluator", "CIBenchEvaluator"),
         *("DS1000Evaluator", "DS1000InterpreterEvaluator"),
@@ -49,28 +44,30 @@ _SENDS_CODE = frozenset(
         *("HumanevalXEvaluator", "DS1000ServiceEvaluator", "BigCodeBenchEvaluator"),
     }
 )
-_OURS = frozenset({"human_eval"})  # comes with us: see `plugin/`
+_OURS = frozenset({"human_eval", "pyext"})  # come with us: see `plugin/`
 
 
-def needs_of(types: Iterable[str]) -> frozenset[Need]:
+def needs_of(types: Collection[str]) -> frozenset[Need]:
     """What these classes need."""
     found: dict[Need, bool] = {
         "scores": any(kind in _SCORING for kind in types),
-        "judge": any(kind.endswith(_JUDGED) for kind in types),
+        "judge": _JUDGED in types,
         "sandbox": any(kind in RUNS_CODE for kind in types),
     }
     return frozenset(need for need, there in found.items() if there)
 
 
-def cannot_run(types: Iterable[str]) -> Iterator[str]:
+def cannot_run(types: Collection[str]) -> Iterator[str]:
     """Why a config with these classes cannot be run at all, as ends of sentences that begin with its name."""
     for kind in sorted(kind for kind in types if kind.endswith("Inferencer")):
         if kind not in _GENERATING | _SCORING:
             yield f"uses {kind}, which {_REFUSED.get(kind, 'cannot run against a server')}"
     for kind in sorted(_SENDS_CODE.intersection(types)):
         yield f"is scored by {kind}, which sends the model's programs to a service on the network"
-    if any(kind.endswith(_SUBJECTIVE) and not kind.endswith(_JUDGED) for kind in types):
+    if not _SUBJECTIVE.isdisjoint(types):
         yield "compares answers of several models by a judge (LMEvaluator), which is not an evaluation of one model"
+    if _GUESSES in types:
+        yield f"is scored by {_GUESSES}, which takes a judge that it does not understand for one that says wrong"
 
 
 def generates(types: Iterable[str]) -> bool:
@@ -81,7 +78,7 @@ def generates(types: Iterable[str]) -> bool:
 def missing_packages(types: Iterable[str], package: Path) -> list[str]:
     """Packages that the evaluators among these classes import and that are not beside `opencompass`."""
     kinds = sorted(kind for kind in types if "valuator" in kind)
-    wanted = {name for kind in kinds for name in _imports_of(kind, package)}
+    wanted = {name for kind in kinds for name in _imports_of(kind, package) | quietly_missed(kind, package)}
     return sorted(name for name in wanted - _OURS if not _importable(name, package.parent))
 
 

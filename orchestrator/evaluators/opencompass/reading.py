@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import EvaluatorFailed
+from orchestrator.evaluators.opencompass.details import Detail, entries_of, read_details, with_verdicts
 from orchestrator.evaluators.opencompass.progress import read_status
+from orchestrator.evaluators.opencompass.prompt_version import prompt_version
 from orchestrator.evaluators.opencompass.resolved import read_resolved
-
-_JUDGE = "GenericLLMEvaluator"
-_GRADE = re.compile("[ABC]")  # C, where it is offered: not attempted
-_CORRECT_KEYS = ("correct", "is_correct", "cascade_correct")
-_PREDICTION_KEYS = ("parsed", "pred", "predictions", "prediction")
-_GOLD_KEYS = ("answer", "references", "reference", "refr", "gold")
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """What the evaluator says of one answer."""
-
-    prediction: str | None = None
-    gold: str | None = None
-    correct: bool | None = None
-    unjudged: bool = False
-    """A judge model was to say whether it is right, and did not; `correct` is False, as OpenCompass counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +34,12 @@ class DatasetFiles:
     """Class of its evaluator, e.g. `AccEvaluator`."""
     unscored: Mapping[str, str] = field(default_factory=dict)
     """Texts that were to be scored and whose request failed for good: text -> the gateway's mark."""
+    named: str | None = None
+    """The metric that the run's summarizer names for it; None when it names none."""
+    told: int = 0
+    """Answers of which the evaluator's details tell; fewer than predictions where it passed some over."""
+    cascade: Mapping[str, Any] = field(default_factory=dict)
+    """Of a rule followed by a judge (`CascadeEvaluator`): how many answers each of them decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,7 @@ def run_of(out: Path) -> Path:
 
     Raises: EvaluatorFailed when OpenCompass died before it began.
     """
-    runs = sorted(path.parent for path in out.glob("*/configs"))
+    runs = sorted(path.parent.parent for path in out.glob("*/configs/*.py"))
     if not runs:
         raise EvaluatorFailed("OpenCompass ended before it had read its config")
     return runs[-1]
@@ -75,36 +65,61 @@ def read_run(run: Path, work: Path, limit: int | None) -> Iterator[DatasetFiles 
     """Every data set of the run, whole or broken, in the order of the config; `work` was its current folder."""
     config = config_of(run)
     model = config["models"][0]["abbr"]
-    versions = {row["dataset"]: row["version"] for row in summary_of(run) if row.get("version", "-") != "-"}
     unscored = _unscored(work)
     for dataset in config["datasets"]:
         name = dataset["abbr"]
-        repeats, scorer = dataset.get("n", 1), _scorer(dataset)
         status = read_status(run / "infer_status" / model / f"{name}.json")
         try:
             predictions = _predictions(run / "predictions" / model, name, status, limit)
             results = _json(run / "results" / model / f"{name}.json", "results")
-            metrics = _metrics(results)
-            details = _details(results.get("details"), len(predictions), repeats, judged=scorer == _JUDGE)
+            found = _files(dataset, predictions, results)
         except _Unusable as reason:
             yield Broken(name, str(reason))
         else:
-            found = _judged(details, metrics)
-            yield DatasetFiles(name, repeats, predictions, metrics, found, versions.get(name), scorer, unscored)
+            named = _named(config.get("summarizer"), name, found.metrics)
+            yield replace(found, unscored=unscored, named=named)
 
 
 def config_of(run: Path) -> dict[str, Any]:
-    """The config of a run as OpenCompass resolved it. Raises: OSError, SyntaxError, ValueError."""
+    """The config of a run as OpenCompass resolved it. Raises: OSError, SyntaxError."""
     return read_resolved(max((run / "configs").glob("*.py")))
 
 
 def summary_of(run: Path) -> list[dict[str, str]]:
-    """Rows of its summary table: `dataset`, `version`, `metric`, `mode` and one column for the model."""
+    """Rows of its summary table: `dataset`, `version`, `metric`, `mode` and one column for the model.
+
+    Only of the data sets and groups that the summarizer lists.
+    """
     file = next(iter(sorted((run / "summary").glob("summary_*.csv"))), None)
     if file is None:
         return []
     with file.open(newline="") as lines:
         return list(csv.DictReader(lines))
+
+
+def _files(dataset: dict[str, Any], predictions: list[dict[str, Any]], results: dict[str, Any]) -> DatasetFiles:
+    repeats, scorer, metrics = dataset.get("n", 1), _scorer(dataset), _metrics(results)
+    raw, stats = results.get("details"), results.get("cascade_stats")
+    details = read_details(raw, len(predictions), repeats, scorer)
+    first = stats[0] if isinstance(stats, list) and len(stats) == 1 else stats  # OpenCompass lists one per repeat
+    return DatasetFiles(
+        name=dataset["abbr"],
+        repeats=repeats,
+        predictions=predictions,
+        metrics=metrics,
+        details=with_verdicts(details, metrics),
+        version=prompt_version(dataset),
+        scorer=scorer,
+        told=len(entries_of(raw)) * repeats,
+        cascade=first if isinstance(first, dict) else {},
+    )
+
+
+def _named(summarizer: Any, name: str, metrics: Mapping[str, float]) -> str | None:
+    """The first metric of several that is there, else the first."""
+    rows = summarizer.get("dataset_abbrs") if isinstance(summarizer, dict) else None
+    named = [row[1] for row in rows or [] if isinstance(row, list) and len(row) == 2 and row[0] == name]
+    return next((metric for metric in named if metric in metrics), named[0] if named else None)
 
 
 def _scorer(dataset: dict[str, Any]) -> str:
@@ -159,54 +174,3 @@ def _json(file: Path, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _Unusable(f"its {what} are not an object")
     return content
-
-
-def _details(raw: Any, count: int, repeats: int, *, judged: bool) -> list[Detail]:
-    """One detail per prediction; none when their number does not fit, since then nothing says which is which."""
-    if isinstance(raw, dict):
-        raw = [raw[key] for key in sorted((key for key in raw if key.isdecimal()), key=int)]
-    if not isinstance(raw, list) or len(raw) * repeats != count:
-        return []
-    details = [_detail(raw[index % len(raw)], index // len(raw)) for index in range(count)]
-    return [_by_judge(detail) for detail in details] if judged else details
-
-
-def _by_judge(detail: Detail) -> Detail:
-    """The verdict out of the judge's words, as OpenCompass reads them: the first A or B."""
-    if detail.correct is not None and detail.prediction is None:
-        return detail
-    grade = _GRADE.search(detail.prediction or "")
-    return replace(detail, correct=grade is not None and grade[0] == "A", unjudged=grade is None)
-
-
-def _judged(details: list[Detail], metrics: dict[str, float]) -> list[Detail]:
-    """Details with a verdict each, where the evaluator gives none but only compares prediction and gold.
-
-    That it does (`AccEvaluator`, behind most multiple choice) is proved by the sum: it must give its own number.
-    """
-    if any(detail.correct is not None or None in (detail.prediction, detail.gold) for detail in details):
-        return details
-    compared = [replace(detail, correct=detail.prediction == detail.gold) for detail in details]
-    share = 100 * sum(detail.correct is True for detail in compared) / max(1, len(compared))
-    proved = any(abs(metrics.get(name, -1.0) - share) < 1e-6 for name in ("accuracy", "score", "exact_match"))
-    return compared if proved else details
-
-
-def _detail(entry: Any, repeat: int) -> Detail:
-    """OpenCompass keeps a list per field, one value for each time that the question was asked."""
-    if not isinstance(entry, dict):
-        return Detail()
-    correct = _field(entry, _CORRECT_KEYS, repeat)
-    prediction, gold = (_field(entry, keys, repeat) for keys in (_PREDICTION_KEYS, _GOLD_KEYS))
-    return Detail(
-        None if prediction is None else str(prediction),
-        None if gold is None else str(gold),
-        bool(correct) if correct in (True, False, 0, 1) else None,
-    )
-
-
-def _field(entry: dict[str, Any], names: tuple[str, ...], repeat: int) -> Any:
-    value = next((entry[name] for name in names if name in entry), None)
-    if isinstance(value, list):
-        return value[repeat] if repeat < len(value) else None
-    return value

@@ -8,23 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from clients.marks import failure_id_of
+from orchestrator.evaluators.opencompass.metric import metric_notes, metric_of, plain
 from orchestrator.evaluators.opencompass.reading import DatasetFiles
 from orchestrator.results import DatasetResult, Sample, wilson_interval
 
 EMPTY_ANSWER = "empty_answer"
 """The engine answered with nothing: OpenCompass scores that as wrong, or even as right."""
-
-_LIKELIHOOD = "Loglikelihood"  # what OpenCompass calls it where the likeliest text is wanted
 NOT_JUDGED = "not_judged"
 """The judge model said neither that the answer is right nor that it is wrong."""
 NO_SCORE = "no_score"
 """A text was not scored, and nothing says why."""
-
-# OpenCompass's own order of precedence (`METRIC_WHITELIST` of its default summarizer).
-_METRICS = (
-    *("score", "auc_score", "accuracy", "humaneval_pass@1", "rouge1", "avg_toxicity_score"),
-    *("bleurt_diff", "matthews_correlation", "truth", "f1", "exact_match"),
-)
+_LIKELIHOOD = "Loglikelihood"  # what OpenCompass calls it where the likeliest text is wanted
 _ROUNDING = 0.01
 """Percentage points by which evaluators that round may differ from our own sum."""
 
@@ -43,14 +37,14 @@ def samples_of(files: DatasetFiles) -> list[Sample]:
 
 def result_of(files: DatasetFiles, samples: list[Sample], notes: Sequence[str] = ()) -> DatasetResult:
     """The score of a data set over its answered samples; `notes` are added to what is to be said of it."""
-    metric = _metric(files)
+    metric = metric_of(files)
     answered = [sample for sample in samples if sample.failed is None]
     score = _score(files, metric, samples, answered)
     repeated = f"each question was asked {files.repeats} times; every answer counts as one sample"
     return DatasetResult(
         evaluator="opencompass",
         dataset=files.name,
-        metric=_plain(metric),
+        metric=plain(metric),
         score=score.value,
         interval=score.interval if files.repeats == 1 else None,
         asked=len(samples),
@@ -58,7 +52,7 @@ def result_of(files: DatasetFiles, samples: list[Sample], notes: Sequence[str] =
         failed=len(samples) - len(answered),
         coverage=len(answered) / len(samples) if samples else 0.0,
         prompt_version=files.version,
-        notes=[*score.notes, *([repeated] if files.repeats > 1 else []), *notes],
+        notes=[*metric_notes(files), *score.notes, *([repeated] if files.repeats > 1 else []), *notes],
     )
 
 
@@ -181,17 +175,3 @@ def _prompt(entry: dict[str, Any]) -> str:
         else str(turn)
         for turn in origin
     )
-
-
-def _metric(files: DatasetFiles) -> str:
-    names = [name for name in files.metrics if name not in ("bp", "sys_len", "ref_len", "type")]
-    return min(names or files.metrics, key=lambda name: _rank(_plain(name)))
-
-
-def _rank(name: str) -> int:
-    return _METRICS.index(name) if name in _METRICS else len(_METRICS)
-
-
-def _plain(metric: str) -> str:
-    """`accuracy (4 runs average)` is still the accuracy."""
-    return metric.split(" (", 1)[0] if metric.endswith(" runs average)") else metric

@@ -16,17 +16,25 @@ def groups_of(run: Path, results: list[DatasetResult]) -> list[DatasetResult]:
     """
     groups = _groups(config_of(run))
     rows = [row for row in summary_of(run) if row["dataset"] in groups]
-    return [_group(row, [one for one in results if one.dataset in groups[row["dataset"]]]) for row in rows]
+    members = {name: _members(name, groups, frozenset()) for name in groups}
+    return [_group(row, [one for one in results if one.dataset in members[row["dataset"]]]) for row in rows]
 
 
 def _groups(config: dict[str, Any]) -> dict[str, set[str]]:
-    """Data sets of each group, by its name."""
+    """Data sets and other groups of each group, by its name."""
     summarizer = config.get("summarizer")
     groups = summarizer.get("summary_groups") if isinstance(summarizer, dict) else None
     return {
         group["name"]: {subset if isinstance(subset, str) else subset[0] for subset in group.get("subsets", [])}
         for group in groups or []
     }
+
+
+def _members(name: str, groups: dict[str, set[str]], above: frozenset[str]) -> set[str]:
+    """Data sets of a group, those of the groups within it too."""
+    if name not in groups or name in above:
+        return {name}
+    return {member for part in groups[name] for member in _members(part, groups, above | {name})}
 
 
 def _group(row: dict[str, str], members: list[DatasetResult]) -> DatasetResult:

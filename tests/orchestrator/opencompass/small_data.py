@@ -92,7 +92,7 @@ def write_cache(cache: Path, port: int = 9) -> None:
     (cache / "likely.csv").write_text("".join(",".join(line) + "\n" for line in lines))
     (cache / "likely.csv.meta.json").write_text('{"infer_method": "ppl"}')
     _rows(cache / "texts.jsonl", [{"text": f"Somebody in {city} waits for the train."} for city in CAPITALS.values()])
-    _rows(cache / "answers.jsonl", [*_programs(port), *_choices(), *sums, *_flags()])
+    _rows(cache / "answers.jsonl", [*_programs(port), *_choices(), *sums, *_counted()])
     _rows(data / "aime.jsonl", [{"origin_prompt": row["question"], "gold_answer": row["answer"]} for row in _flags()])
     said = zip(_flags(), judgements(), strict=True)
     _rows(cache / "judgements.jsonl", [{"question": row["question"], "answer": word} for row, word in said])
@@ -105,6 +105,12 @@ def judgements() -> list[str]:
 
 def _flags() -> list[dict[str, str]]:
     return [{"question": f"How many stars has flag {n} of the fleet?", "answer": f"{n}"} for n in range(12)]
+
+
+def _counted() -> list[dict[str, str]]:
+    """What the model answers: every fourth number of stars is wrong."""
+    numbers = [n if n % 4 else n + 100 for n in range(12)]
+    return [{**row, "answer": f"There are \\boxed{{{n}}} stars."} for row, n in zip(_flags(), numbers, strict=True)]
 
 
 def _programs(port: int) -> list[dict[str, str]]:

@@ -36,6 +36,8 @@ NAMES = [
     "ARC_c_ppl_a450bd",
     "winogrande_ll_c5cf57",
     "aime2024_llmjudge_gen_5e9f4f",
+    "aime2024_gen_17d799",
+    "aime2024_cascade_eval_gen_5e9f4f",
 ]
 OWN = """
 from mmengine.config import read_base
@@ -52,8 +54,10 @@ texts_datasets = [dict(
         retriever=dict(type=ZeroRetriever), inferencer=dict(type=PPLOnlyInferencer)),
     eval_cfg=dict(evaluator=dict(type=AveragePPLEvaluator)))]
 summarizer = dict(
-    dataset_abbrs=["gsm8k", "both"],
-    summary_groups=[dict(name="both", subsets=["choices", "likely"]), dict(name="sums", subsets=["gsm8k"])])
+    dataset_abbrs=["gsm8k", "both", "more"],
+    summary_groups=[
+        dict(name="both", subsets=["choices", "likely"]), dict(name="sums", subsets=["gsm8k"]),
+        dict(name="more", subsets=["both", "sums"])])
 """
 
 
@@ -69,7 +73,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def kinds(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Eight data sets in one run; a tenth of the prompts, and so of the texts to score, fail for good."""
+    """Ten data sets in one run; a tenth of the prompts, and so of the texts to score, fail for good."""
     (cache / "own.py").write_text(OWN.format(texts=str(cache / "texts.jsonl")))
     place = tmp_path_factory.mktemp("kinds")
     with ready(place, "--answers", str(cache / "judgements.jsonl"), "--model", "wise") as wise:
@@ -110,14 +114,31 @@ def likeliest(texts: dict[str, str]) -> str:
 
 def test_every_data_set_is_asked_and_scored_and_failures_are_left_out(kinds: Run, found: Evaluation) -> None:
     names = [one.dataset for one in found.datasets]
-    assert names == ["gsm8k", "ARC-c", "ARC-c_again", "winogrande", "aime2024", "choices", "likely", "texts", "both"]
-    assert EVALUATOR.progress(kinds.folder) == Done(96, 96, over=True)
-    for one in found.datasets[:-1]:
+    flags = ["aime2024", "aime2024_again", "aime2024_again_again"]
+    assert names == [
+        "gsm8k",
+        "ARC-c",
+        "ARC-c_again",
+        "winogrande",
+        *flags,
+        "choices",
+        "likely",
+        "texts",
+        "both",
+        "more",
+    ]
+    assert EVALUATOR.progress(kinds.folder) == Done(120, 120, over=True)
+    for one in found.datasets[:-2]:
         own = samples(found, one.dataset)
         assert (one.asked, one.answered) == (12, sum(sample.failed is None for sample in own))
     failed = {sample.failed for sample in found.samples if sample.failed}
     assert failed - {"not_judged"} <= {failure.id for failure in kinds.ledger.failures}
-    assert 0 < sum(one.failed for one in found.datasets[:-1]) < 96
+    assert 0 < sum(one.failed for one in found.datasets[:-2]) < 120
+
+
+def test_prompt_versions_are_those_of_the_configs_names_in_and_out_of_the_summarizers_table(found: Evaluation) -> None:
+    versions = [one.prompt_version for one in found.datasets]
+    assert versions[: len(NAMES)] == [name.rsplit("_", 1)[1] for name in NAMES]
 
 
 def test_generated_answers_are_right_wherever_there_is_one(found: Evaluation) -> None:
@@ -191,6 +212,28 @@ def test_a_judge_says_what_is_right_and_what_it_does_not_say_is_not_counted(foun
     assert result(found, "aime2024").score == pytest.approx(share)
 
 
+def test_formulas_are_compared_by_what_they_say(found: Evaluation) -> None:
+    for sample in samples(found, "aime2024_again"):
+        if sample.failed is None:
+            assert sample.correct == (sample.index % 4 != 0), sample
+            assert sample.prediction is not None
+            assert str(sample.index + 100 * (sample.index % 4 == 0)) in sample.prediction
+    one = result(found, "aime2024_again")
+    assert one.metric == "accuracy"
+    assert not any("could not be verified" in note for note in one.notes)
+
+
+def test_a_judge_behind_a_rule_counts_only_where_it_gives_a_verdict(found: Evaluation) -> None:
+    own = [sample for sample in samples(found, "aime2024_again_again") if sample.failed in (None, "not_judged")]
+    for sample in own:
+        verdict = judgements()[sample.index]
+        assert sample.failed == ("not_judged" if sample.index % 4 == 0 and verdict == "hm" else None), sample
+        if sample.failed is None:
+            assert sample.correct == (sample.index % 4 != 0 or verdict == "A")
+    assert {sample.failed for sample in own} == {None, "not_judged"}
+    assert any(re.match(r"a rule found \d+ of 12 answers right", note) for note in result(found, own[0].dataset).notes)
+
+
 def test_a_group_with_failed_samples_gets_no_number(found: Evaluation) -> None:
     members = [result(found, name) for name in ("choices", "likely")]
     group = result(found, "both")
@@ -199,11 +242,18 @@ def test_a_group_with_failed_samples_gets_no_number(found: Evaluation) -> None:
     assert "the summarizer's sum of 2 data sets" in group.notes
 
 
+def test_a_group_of_groups_fails_with_the_samples_of_their_data_sets(found: Evaluation) -> None:
+    members = [result(found, name) for name in ("choices", "likely", "gsm8k")]
+    group = result(found, "more")
+    assert (group.asked, group.failed) == (36, sum(one.failed for one in members))
+    assert (group.score is None) == (group.failed > 0)
+
+
 def test_all_answers_are_there_before_anything_is_scored(kinds: Run) -> None:
     answered = [file.stat().st_mtime_ns for file in kinds.folder.glob("out/*/predictions/*/*.json")]
     results = kinds.folder.glob("out/*/results/*/*.json")
     scores = [file.stat().st_mtime_ns for file in results if "_replica" not in file.stem]
-    assert len(answered) == len(scores) == 8
+    assert len(answered) == len(scores) == 10
     assert max(answered) < min(scores)
 
 
