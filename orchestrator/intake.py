@@ -23,9 +23,6 @@ def read_job(path: Path, settings: Settings) -> tuple[JobSpec, Path]:
 
     Raises: BadSpec with every error, of form and of substance; DatasetMissing when nothing but data is lacking.
     """
-    if path.suffix == ".py":
-        message = "is an OpenCompass config: `orchestrator run FILE.py -a ENGINE`; a job spec names it in `datasets`"
-        raise BadSpec([FieldError("", message)], source=str(path))
     spec, errors = load_spec(path)
     base = path.resolve().parent
     compress = located_compress(spec.compress, base) if spec.compress else None

@@ -90,7 +90,7 @@ def wished(plan: Plan, wishes: Wishes, settings: Settings, aliases: Mapping[str,
 
 
 def _of_comparison(path: Path, settings: Settings) -> Plan | None:
-    if not path.is_file() or path.suffix == ".py":
+    if not path.is_file():
         return None
     document = load_document(path)
     if not is_comparison(document):
@@ -106,7 +106,7 @@ def _thing(given: str, settings: Settings) -> _Thing:
     path = Path(given)
     if not path.is_file():
         raise _bad(f"{given} is neither a spec file nor a job's id or folder")
-    if path.suffix != ".py" and is_comparison(load_document(path)):
+    if is_comparison(load_document(path)):
         raise _bad(f"{given} is a comparison by itself: give it alone")
     spec, base = read_job(path, settings)
     return _Thing(given, spec.name or path.stem, path.stem, job=PlannedJob(spec=spec, base=str(base)))

@@ -20,6 +20,10 @@ from orchestrator.errors import BadSpec, FieldError
 from orchestrator.spec.models import JobSpec
 
 Location = tuple[int | str, ...]
+_CONFIG = (
+    "is an OpenCompass config, which `orchestrator run`, `submit` and `compare` take with an engine: "
+    "`FILE.py -a ENGINE`; a job spec names it in `datasets`"
+)
 NEAR = 0.7
 """How alike two names are, 0 to 1 (`difflib`), for one to be a slip of the other: `modle` and `model` have 0.8, `rate`
 and `port` 0.5.
@@ -37,7 +41,9 @@ def load_spec(path: Path) -> tuple[JobSpec, list[FieldError]]:
 
 
 def load_document(path: Path) -> object:
-    """What a YAML or JSON file holds. Raises: BadSpec when it cannot be read."""
+    """What a YAML or JSON file holds. Raises: BadSpec when it cannot be read, and for an OpenCompass config."""
+    if path.suffix == ".py":
+        raise BadSpec([FieldError("", _CONFIG)], source=str(path))
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:

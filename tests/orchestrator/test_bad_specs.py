@@ -159,6 +159,14 @@ def test_the_text_for_people_lists_every_error_at_once(cli: Cli, write_job: Writ
     assert "serve.port" in done.stderr
 
 
+def test_a_config_where_a_spec_belongs_is_told_which_commands_take_it(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "eval_x.py"
+    config.write_text("models = []\n")
+    done = cli.run("up", "--spec", str(config))
+    assert done.returncode == 2
+    assert "`orchestrator run`, `submit` and `compare` take with an engine: `FILE.py -a ENGINE`" in done.stderr
+
+
 def test_declared_gpus_are_counted(cli: Cli, write_job: WriteJob) -> None:
     cli.env["ORCHESTRATOR_GPUS"] = "2"
     found = refused(cli, write_job(serve={"tensor_parallel": 2, "replicas": 2}))

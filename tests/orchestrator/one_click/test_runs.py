@@ -44,7 +44,6 @@ def test_after_an_interruption_no_other_model_is_started(clicks: Clicks) -> None
 
 @pytest.mark.heavy
 def test_a_config_as_it_is_gets_the_same_answers_on_two_real_engines(clicks: Clicks) -> None:
-    """Their fidelity to the model, proved where an answer of one token more or less would show."""
     file = clicks.demo(entry(path=repr(str(MODEL)), stop_words="['<|end_of_text|>', '<|eot_id|>']"))
     serve = ("--serve", "dtype=float32", "--serve", "vllm.extra_args=--enforce-eager")
     given = ("-a", "transformers,vllm", "--limit", "20", *serve, "--gate", "max_drop=2", "--json")
