@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clients.honesty import Honesty
 from orchestrator.evaluators.speed.asking import Client, Timing
 from orchestrator.evaluators.speed.memory import Seen, ServingProcesses
 from orchestrator.evaluators.speed.prompts import PromptMaker
-
-CLIENT_LIMITED = "the measuring process was the limit (event loop late, or no processor time left)"
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class Watch:
     @property
     def invalid(self) -> list[str]:
         """Why what was measured is not the engine's speed, as far as our own process goes."""
-        return [CLIENT_LIMITED] if self.honesty.client_limited else []
+        return [limited("the measuring process", self.honesty.snapshot())] if self.honesty.client_limited else []
 
 
 @dataclass(slots=True)
@@ -60,6 +58,12 @@ class Bench:
     def fits(self, tokens: int) -> bool:
         """Whether prompt and answer of so many tokens fit, as far as known."""
         return self.limit is None or tokens <= self.limit
+
+
+def limited(who: str, gauges: Mapping[str, float]) -> str:
+    """Why a figure is not the engine's, for a process with these gauges (`clients.honesty`)."""
+    late = f"{1000 * gauges['lag_p50']:.1f} ms in the middle, {1000 * gauges['lag_p99']:.0f} ms at p99"
+    return f"{who} was the limit (event loop late by {late}; {gauges['cpu']:.0%} of a core used)"
 
 
 def failures(timings: Sequence[Timing]) -> list[str]:

@@ -9,18 +9,16 @@ from urllib.parse import urlsplit
 
 from clients.honesty import Honesty
 from orchestrator.evaluators.speed.asking import Client
-from orchestrator.evaluators.speed.bench import Bench
+from orchestrator.evaluators.speed.bench import Bench, limited
 from orchestrator.evaluators.speed.calibration import calibrate
 from orchestrator.evaluators.speed.context import measure_context
 from orchestrator.evaluators.speed.load import measure_load
 from orchestrator.evaluators.speed.memory import serving_processes, shared_gpus
 from orchestrator.evaluators.speed.plan import Plan, SpeedFailed, Step
 from orchestrator.evaluators.speed.prompts import PromptMaker
-from orchestrator.evaluators.speed.served import gateway_limited, listed_len, wait_served
+from orchestrator.evaluators.speed.served import gateway_gauges, listed_len, wait_served
 from orchestrator.evaluators.speed.throughput import measure_throughput
 from orchestrator.speed import ContextSpeed, LoadSpeed, SpeedResult, ThroughputSpeed
-
-GATEWAY_LIMITED = "the gateway was the limit (event loop late, or no processor time left)"
 
 
 async def measure(plan: Plan, tell: Callable[[Step], None]) -> SpeedResult:
@@ -51,9 +49,10 @@ async def measure(plan: Plan, tell: Callable[[Step], None]) -> SpeedResult:
     async with honesty.watching():
         context, throughput, load = await _parts(bench, plan, seed)
     bench.client.close()
-    limited = [GATEWAY_LIMITED] if await gateway_limited(gateway) else []
+    gauges = await gateway_gauges(gateway)
+    late = [limited("the gateway", gauges)] if gauges["client_limited"] else []
     came = [other for other in shared_gpus(serving) if other not in shared]
-    reasons = [*shared, *came, *limited]
+    reasons = [*shared, *came, *late]
     return SpeedResult(
         seed=seed,
         tokenizer=plan.tokenizer,

@@ -1,4 +1,4 @@
-"""What serves, as the gateway tells: when it is ready, which replicas there are, whether the gateway is the limit."""
+"""What serves, as the gateway tells: when it is ready, which replicas there are, how late the gateway was."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from orchestrator.evaluators.speed.plan import SpeedFailed
 
 POLL = 0.2
 _TIMEOUT = 30.0
+_GAUGES = {
+    "lag_p50": 'gateway_event_loop_lag_seconds{quantile="0.5"}',
+    "lag_p99": 'gateway_event_loop_lag_seconds{quantile="0.99"}',
+    "cpu": "gateway_cpu",
+    "client_limited": "gateway_client_limited",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +64,14 @@ async def wait_served(gateway: str) -> Served:
     return Served(tuple(ServedReplica(one["url"], one["model"]) for one in ready), page["limit"])
 
 
-async def gateway_limited(gateway: str) -> bool:
-    """Whether the gateway had too little processor time or answered late, over the whole job so far."""
+async def gateway_gauges(gateway: str) -> dict[str, float]:
+    """`lag_p50`, `lag_p99` (seconds), `cpu` (share of a core) and `client_limited` (1: yes) of the gateway, over the
+    whole job so far; see `clients.honesty`.
+    """
     async with httpx.AsyncClient(base_url=gateway, trust_env=False, timeout=_TIMEOUT) as http:
-        return "gateway_client_limited 1" in (await http.get("/metrics")).text
+        lines = (await http.get("/metrics")).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(values.get(metric, 0)) for name, metric in _GAUGES.items()}
 
 
 async def listed_len(replica: ServedReplica) -> int | None:
