@@ -1,4 +1,4 @@
-"""The config file that OpenCompass is given: readable, and enough to repeat the run by hand.
+"""The config file that OpenCompass is given: readable, and with the plug-in enough to repeat the run by hand.
 
 What it decides, and why (OpenCompass 0.5.4):
 
@@ -46,7 +46,7 @@ _COUNTER = {
 _COUNTER_CONFIG = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
 
 _TEMPLATE = '''\
-"""OpenCompass on {datasets}: written by the orchestrator, can be run by hand."""
+"""OpenCompass on {datasets}: written by the orchestrator; the record's command repeats the run."""
 
 {classes}
 
