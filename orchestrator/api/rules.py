@@ -90,7 +90,8 @@ class Rules:
         if serve.chat_template:
             yield from self._paths("serve.chat_template", serve.chat_template)
         for index, one in enumerate(evaluate):
-            yield from self._paths(f"evaluate.{index}", one.model_dump(exclude={"generation"}))
+            told = one.model_dump(exclude={"generation": True, "opencompass": {"meta_template": True}})
+            yield from self._paths(f"evaluate.{index}", told)
 
     def _paths(self, path: str, value: object) -> Refused:
         """Every text below `value` that names a file: evaluators have fields of their own."""

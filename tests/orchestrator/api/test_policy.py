@@ -115,6 +115,12 @@ def test_no_link_leads_out_of_the_allowed_folders(tmp_path: Path) -> None:
     assert refused(rules(files=["/"]), evaluate__datasets=["here.py"]) == ["evaluate.0.datasets.0"]
 
 
+def test_the_text_of_a_template_is_no_path() -> None:
+    template = {"round": [{"role": "HUMAN", "begin": "../a/b/c: "}]}
+    assert refused(rules(), evaluate__opencompass={"meta_template": template}) == []
+    assert refused(rules(), evaluate__opencompass={"summarizer": "../a.py"}) == ["evaluate.0.opencompass.summarizer"]
+
+
 def test_variables_of_the_service_are_named_one_by_one() -> None:
     env = {"A": "${env:HF_TOKEN} ${env:HOME}"}
     assert refused(rules(env=["*"]), serve__env=env) == ["serve.env.A", "serve.env.A"]
