@@ -17,16 +17,34 @@ LOAD = ("load", "requests/s", "output tokens/s", "first token s", "between token
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """Title, head, rows."""
+SpeedRow = ContextSpeed | ThroughputSpeed | LoadSpeed
 
 
 def speed_tables(result: SpeedResult) -> list[Table]:
     """The tables of a result, those without rows left out."""
     tables: list[Table] = [
-        (f"Speed by context length{_memory_kind(result.context)}", CONTEXT, [_context(row) for row in result.context]),
-        ("Throughput, all prompts at once", THROUGHPUT, [_throughput(row) for row in result.throughput]),
-        ("Load: p50 / p90 / p99", LOAD, [_load(row) for row in result.load]),
+        (f"Speed by context length{memory_kind(result.context)}", CONTEXT, [cells_of(row) for row in result.context]),
+        ("Throughput, all prompts at once", THROUGHPUT, [cells_of(row) for row in result.throughput]),
+        ("Load: p50 / p90 / p99", LOAD, [cells_of(row) for row in result.load]),
     ]
     return [table for table in tables if table[2]]
+
+
+def cells_of(row: SpeedRow) -> tuple[str, ...]:
+    """A row of one of the tables, under its head."""
+    match row:
+        case ContextSpeed():
+            return _context(row)
+        case ThroughputSpeed():
+            return _throughput(row)
+        case LoadSpeed():
+            return _load(row)
+
+
+def memory_kind(rows: Sequence[ContextSpeed]) -> str:
+    """What the memory of these rows is, for a title; empty where none was looked at."""
+    kinds = {row.memory.kind for row in rows if row.memory}
+    return f" (memory: {', '.join(KINDS[kind] for kind in sorted(kinds))})" if kinds else ""
 
 
 def speed_remarks(result: SpeedResult) -> list[str]:
@@ -48,7 +66,7 @@ def speed_section(results: Sequence[SpeedResult], plots: Sequence[str] = ()) -> 
     return [*parts, *(f"![{path}]({path})" for path in plots), *([""] if plots else [])]
 
 
-def _named(result: SpeedResult) -> list[tuple[str, ContextSpeed | ThroughputSpeed | LoadSpeed]]:
+def _named(result: SpeedResult) -> list[tuple[str, SpeedRow]]:
     return [
         *((f"context {row.context}", row) for row in result.context),
         *(("throughput", row) for row in result.throughput),
@@ -108,11 +126,6 @@ def _how(result: SpeedResult) -> str:
     client = f"our client: {cpu:.0%} of a core, event loop late by {1000 * lag:.1f} ms at p99"
     before = f"load average before {result.machine_load}"
     return "; ".join((f"prompts by {tokenizer}, seed {result.seed}", f"{full}{counted}", client, before))
-
-
-def _memory_kind(rows: Sequence[ContextSpeed]) -> str:
-    kinds = {row.memory.kind for row in rows if row.memory}
-    return f" (memory: {', '.join(KINDS[kind] for kind in sorted(kinds))})" if kinds else ""
 
 
 def _marked(value: float | None, invalid: Sequence[str]) -> str:

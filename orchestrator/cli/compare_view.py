@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from orchestrator.comparing.model import Comparison
 from orchestrator.comparing.report import HEAD, notes, reasons, rows
+from orchestrator.comparing.speed_tables import METHODS_OF_SPEEDS, speed_notes, speed_tables
 from orchestrator.record import Event, Progress
 
 STYLES = {"GO": "green", "NO-GO": "bold red", "INCONCLUSIVE": "yellow", "lower": "red", "higher": "green"}
@@ -32,7 +33,8 @@ def summary(comparison: Comparison, folder: Path, width: int) -> Group:
         timed = [row for row in rows(comparison) if row[0]]
         shown = [_table(SCORES, rows(comparison)), _table(SPEEDS, timed)]
     told = [Text(f"- {line}") for line in [*reasons(comparison), *notes(comparison)]]
-    return Group(title, *shown, *told, Text(f"report   {folder / 'comparison.md'}"))
+    report = Text(f"report   {folder / 'comparison.html'}\n         {folder / 'comparison.md'}")
+    return Group(title, *shown, *told, *_speeds(comparison), report)
 
 
 def _table(columns: Sequence[int], lines: Sequence[tuple[str, ...]]) -> Table:
@@ -45,6 +47,20 @@ def _table(columns: Sequence[int], lines: Sequence[tuple[str, ...]]) -> Table:
     for line in lines:
         table.add_row(*(Text(line[index], style=STYLES.get(line[index], "")) for index in columns))
     return table
+
+
+def _speeds(comparison: Comparison) -> Iterator[Table | Text]:
+    for title, head, lines in speed_tables(comparison):
+        table = Table(box=box.SIMPLE_HEAVY, title=title, title_justify="left")
+        for column in head:
+            table.add_column(column, justify="left" if column == "variant" else "right")
+        for line in lines:
+            table.add_row(*(Text(cell, style="red" if "(invalid)" in cell else "") for cell in line))
+        yield table
+    for remark in speed_notes(comparison):
+        yield Text(f"- {remark}", style="bold red" if "INVALID" in remark else "dim")
+    if any(variant.measured for variant in comparison.variants):
+        yield Text(METHODS_OF_SPEEDS, style="dim")
 
 
 class Lines:

@@ -11,6 +11,7 @@ from orchestrator.comparing.model import Difference, Flip, Mode, VariantResult
 from orchestrator.comparing.paired import holm
 from orchestrator.comparing.plan import asked, differing
 from orchestrator.comparing.runs import Run, against, speed_of
+from orchestrator.comparing.speeds import ratios_of
 from orchestrator.record import State
 from orchestrator.results import DatasetResult
 
@@ -33,7 +34,13 @@ def assess(runs: Sequence[Run], baseline: str, gate: Gate | None, mode: Mode) ->
     found = _adjusted(found)
     base_speed = speed_of(base, mode)
     timed = [
-        one.model_copy(update={"speed": against(one.speed, base_speed), "notes": _asked_otherwise(base, run)})
+        one.model_copy(
+            update={
+                "speed": against(one.speed, base_speed),
+                "speed_ratios": ratios_of(base.record.speed, one.measured, mode),
+                "notes": _asked_otherwise(base, run),
+            }
+        )
         for one, run in zip(variants, runs, strict=True)
     ]
     compared = [one if one.name == baseline else _against(one, found[one.name], base, gate) for one in timed]
@@ -47,10 +54,10 @@ def verdict_of(variants: Sequence[VariantResult], baseline: str) -> Verdict:
 
 
 def is_complete(variants: Sequence[VariantResult], baseline: str) -> bool:
-    """Whether every job succeeded and every data set has a counterpart."""
-    results = {variant.name: _names(variant.results) for variant in variants}
+    """Whether every job succeeded, and every data set and measurement of speed has a counterpart."""
+    found = {variant.name: (_names(variant.results), len(variant.measured)) for variant in variants}
     succeeded = all(variant.state == State.SUCCEEDED for variant in variants)
-    return succeeded and all(names == results[baseline] for names in results.values())
+    return succeeded and all(own == found[baseline] for own in found.values())
 
 
 def _result(run: Run, mode: Mode) -> VariantResult:
@@ -66,6 +73,7 @@ def _result(run: Run, mode: Mode) -> VariantResult:
         failure=record.failure,
         results=record.results,
         speed=speed_of(run, mode),
+        measured=record.speed,
         fidelity=record.fidelity,
     )
 
@@ -108,6 +116,8 @@ def _against(variant: VariantResult, found: list[Found], base: Run, gate: Gate |
     lacking = [*_unfinished("the baseline", base.record.state), *_unfinished(variant.name, variant.state)]
     missing = _names(base.record.results) - _names(variant.results)
     lacking += [f"{name}: {variant.name} has no result" for name in sorted(missing)]
+    if not (lacking or found):
+        lacking = ["there is no score to judge"]
     if lacking:
         verdicts.append("INCONCLUSIVE")
     return variant.model_copy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,11 @@ from orchestrator.comparing.plan import Plan
 from orchestrator.comparing.report import markdown
 from orchestrator.errors import BadSpec, FieldError, OrchestratorError
 from orchestrator.job_folder import replace_text
+from orchestrator.reporting.comparison import comparison_page
 
 
 class ComparisonFolder:
-    """`plan.json`, `comparison.json`, `flips.jsonl`, `comparison.md`."""
+    """`plan.json`, `comparison.json`, `flips.jsonl`, `comparison.md`, `comparison.html`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,6 +70,20 @@ class ComparisonFolder:
         replace_text(self.path / "comparison.json", comparison.model_dump_json(indent=1))
         replace_text(self.path / "flips.jsonl", "".join(f"{flip.model_dump_json()}\n" for flip in flips))
         replace_text(self.path / "comparison.md", markdown(comparison, flips))
+        replace_text(self.path / "comparison.html", comparison_page(comparison, flips))
+
+    def ask_to_cancel(self) -> None:
+        """Note, so that it outlives this process, that nothing more of it shall run."""
+        (self.path / "cancel").touch()
+
+    @property
+    def to_be_cancelled(self) -> bool:
+        """Whether somebody asked for that."""
+        return (self.path / "cancel").exists()
+
+    def remove(self) -> None:
+        """All of its files; those of its jobs stay."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def _unreadable(self) -> OrchestratorError:
         hint = f"it was written by another version; compare its jobs again, then remove {self.path}"

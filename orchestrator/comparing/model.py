@@ -10,7 +10,9 @@ from clients.fidelity.report import Fidelity
 from orchestrator.comparing.gate import Gate, Verdict
 from orchestrator.record import Failure
 from orchestrator.results import DatasetResult
+from orchestrator.speed import SpeedResult
 
+ComparisonState = Literal["running", "succeeded", "incomplete", "cancelled"]
 Mode = Literal["in_turn", "side_by_side"]
 Test = Literal["exact McNemar", "sign flips"]
 _PLAIN = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -99,6 +101,22 @@ class Speed(BaseModel):
     """Why these figures are not the engine's speed."""
 
 
+class SpeedRatio(BaseModel):
+    """What evaluator `speed` measured, against the baseline's of the same work."""
+
+    model_config = _PLAIN
+
+    measurement: int
+    """Which of the job's evaluations with `speed`: 0, 1, ..."""
+    part: Literal["context", "throughput", "load"]
+    at: str
+    """`context 6144`, `25 prompts at once`, `concurrency 4`."""
+    ratio: float
+    """Generated tokens per second, the variant's by the baseline's."""
+    invalid: list[str] = []
+    """Why it is not that of the two engines; empty: it is."""
+
+
 class VariantResult(BaseModel):
     """One served model and how it stands against the baseline."""
 
@@ -115,6 +133,11 @@ class VariantResult(BaseModel):
     failure: Failure | None = None
     results: list[DatasetResult] = []
     speed: Speed = Speed()
+    """How long its job took."""
+    measured: list[SpeedResult] = []
+    """What each evaluator `speed` found."""
+    speed_ratios: list[SpeedRatio] = []
+    """Of that, each figure against the baseline's."""
     differences: list[Difference] = []
     """None for the baseline."""
     fidelity: Fidelity | None = None
@@ -133,7 +156,7 @@ class Comparison(BaseModel):
 
     id: str
     name: str
-    state: Literal["running", "succeeded", "incomplete", "cancelled"] = "running"
+    state: ComparisonState = "running"
     """`incomplete`: a job did not succeed, or a data set has no counterpart."""
     created_at: str
     finished_at: str | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from clients.fidelity.report import ORDER
 from orchestrator.comparing.differences import LEVEL
 from orchestrator.comparing.model import Comparison, Difference, Flip, Speed, VariantResult
+from orchestrator.comparing.speed_tables import METHODS_OF_SPEEDS, speed_notes, speed_tables
 from orchestrator.report import score_cell
 from orchestrator.results import DatasetResult
 
@@ -38,6 +39,7 @@ def markdown(comparison: Comparison, flips: Sequence[Flip]) -> str:
         METHODS,
         *([METHODS_OF_VALUES] if any(row.test == "sign flips" for row in _differences(comparison)) else []),
         "",
+        *_speeds(comparison),
         *_listed("## The gate\n", reasons(comparison)),
         *_listed("## To be read with the table\n", notes(comparison)),
         *_fidelity(comparison),
@@ -146,6 +148,14 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     rule = "|".join("---" for _ in head)
     cells = [" | ".join(cell.replace("|", "/") for cell in line) for line in lines]
     return [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {line} |" for line in cells), ""]
+
+
+def _speeds(comparison: Comparison) -> list[str]:
+    parts = [
+        line for title, head, lines in speed_tables(comparison) for line in (f"## {title}\n", *_table(head, lines))
+    ]
+    remarks = [f"- {remark}" for remark in speed_notes(comparison)]
+    return [*parts, METHODS_OF_SPEEDS, "", *remarks, ""] if parts else []
 
 
 def _listed(title: str, lines: Sequence[str]) -> list[str]:

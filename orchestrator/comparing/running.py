@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.comparing.assessing import assess, is_complete, verdict_of
 from orchestrator.comparing.folder import ComparisonFolder
@@ -29,26 +29,28 @@ async def conduct(plan: Plan, folder: ComparisonFolder, jobs: Jobs) -> Compariso
     """
     created = now()
     runs = {name: await asyncio.to_thread(read_run, name, Path(path)) for name, path in plan.finished.items()}
+    writing = asyncio.Lock()  # of two that end together, the later one writes last
+
+    async def write(*, ended: bool = False) -> Comparison:
+        async with writing:
+            found, flips = await asyncio.to_thread(compared, plan, folder.id, dict(runs), created=created, ended=ended)
+            await asyncio.to_thread(folder.write, found, flips)
+            return found
 
     async def one(name: str) -> None:
         record = await jobs.run(name, plan.jobs[name])
         runs[name] = await asyncio.to_thread(read_run, name, Path(record.folder))
-        found, flips = await asyncio.to_thread(compared, plan, folder.id, runs, created=created)
-        folder.write(found, flips)
+        await write()
 
-    folder.write(*compared(plan, folder.id, runs, created=created))
+    await write()
     if plan.mode == "side_by_side":
-        async with asyncio.TaskGroup() as group:
-            for name in plan.jobs:
-                group.create_task(one(name))
+        await _at_once([one(name) for name in plan.jobs])
     else:
         for name in plan.jobs:
             await one(name)
             if runs[name].record.state is State.CANCELLED:
                 break
-    found, flips = await asyncio.to_thread(compared, plan, folder.id, runs, created=created, ended=True)
-    folder.write(found, flips)
-    return found
+    return await write(ended=True)
 
 
 def compared(
@@ -91,6 +93,16 @@ def resumed(plan: Plan, found: Comparison | None) -> Plan:
         elif (Path(variant.folder) / "journal").is_file():
             jobs[variant.name] = jobs[variant.name].model_copy(update={"resume": variant.job})
     return plan.model_copy(update={"jobs": jobs, "finished": finished})
+
+
+async def _at_once(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """All of them; the first error is raised as it is, so that both modes end in the same one."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job)
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
 
 
 def _waiting(name: str, job: PlannedJob) -> VariantResult:

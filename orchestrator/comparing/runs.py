@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,11 @@ import orjson
 from orchestrator.comparing.model import Mode, Speed
 from orchestrator.job_folder import JobFolder
 from orchestrator.record import JobRecord
+from orchestrator.reporting.job import read_samples
 from orchestrator.results import Sample
+
+Span = tuple[float, float]
+"""From and to, in seconds of Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +36,23 @@ class Run:
 def read_run(name: str, folder: Path) -> Run:
     """The job in `folder`. Raises: OrchestratorError when another version wrote it."""
     job = JobFolder(folder)
-    return Run(name, job.read(), tuple(_samples(folder / "samples.jsonl")), busy_seconds(job.requests))
+    record = job.read()
+    busy = busy_seconds(job.requests, _measuring(job))
+    return Run(name, record, tuple(read_samples(folder / "samples.jsonl")), busy)
 
 
-def busy_seconds(requests: Path) -> float | None:
+def busy_seconds(requests: Path, without: Sequence[Span] = ()) -> float | None:
     """Of the file of requests: the time in which at least one was at an engine.
 
-    Waiting for a replica, at the start for the engine itself, is none of it; nor are the pauses of evaluators.
+    Waiting for a replica, at the start for the engine itself, is none of it; nor are the pauses of evaluators, nor
+    requests that came in `without`.
     """
     if not requests.is_file():
         return None
     with requests.open("rb") as lines:
         rows = (orjson.loads(line) for line in lines)
-        spans = sorted((row["time"] + row["queue_wait"], row["time"] + row["total"]) for row in rows if _asked(row))
+        asked = (row for row in rows if _asked(row) and not any(begin <= row["time"] < end for begin, end in without))
+        spans = sorted((row["time"] + row["queue_wait"], row["time"] + row["total"]) for row in asked)
     busy, until = 0.0, 0.0
     for begin, end in spans:
         busy += max(0.0, end - max(begin, until))
@@ -86,11 +97,19 @@ def _ratio(baseline: float | None, own: float | None) -> float | None:
     return baseline / own if baseline and own else None
 
 
-def _samples(path: Path) -> list[Sample]:
-    if not path.is_file():
-        return []
-    with path.open() as lines:
-        return [Sample.model_validate_json(line) for line in lines]
+def _measuring(job: JobFolder) -> list[Span]:
+    """When evaluator `speed` was at work: its requests take as long as they are many, not as the engine is slow.
+
+    Evaluators work one after the other, each from its own start to that of the next.
+    """
+    starts = [event for event in job.events() if "command" in event.data and event.message.endswith(" starts")]
+    begins = [_seconds(event.time) for event in starts]
+    spans = zip(starts, begins, [*begins[1:], inf], strict=False)
+    return [(begin, end) for event, begin, end in spans if event.message.startswith("speed-")]
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def _asked(row: dict[str, Any]) -> bool:
