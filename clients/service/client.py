@@ -270,6 +270,16 @@ class ServiceClient:
         """Comparisons, newest first."""
         return self._pages(Comparison, Route.COMPARISONS.at(), {}, page)
 
+    def cancel_comparison(
+        self, comparison: str, *, version: int | None = None, if_state: str | None = None
+    ) -> Comparison:
+        """End its jobs that are not over; it is `cancelled` after them. Raises: Conflict when it is over."""
+        return self._change(Comparison, "POST", Route.CANCEL_COMPARISON.at(comparison=comparison), version, if_state)
+
+    def delete_comparison(self, comparison: str, *, version: int | None = None, if_state: str | None = None) -> None:
+        """Remove one that is over, record and files; its jobs stay. Raises: Conflict while it is not."""
+        self._service.ask("DELETE", Route.COMPARISON.at(comparison=comparison), **_precondition(version, if_state))
+
     # The service itself
 
     def engines(self) -> list[EngineInfo]:

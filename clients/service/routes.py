@@ -24,6 +24,7 @@ class Route(StrEnum):
     DEPLOYMENT = "/deployments/{deployment}"
     COMPARISONS = "/comparisons"
     COMPARISON = "/comparisons/{comparison}"
+    CANCEL_COMPARISON = "/comparisons/{comparison}/cancel"
     ENGINES = "/engines"
     EVALUATORS = "/evaluators"
     RESOURCES = "/resources"

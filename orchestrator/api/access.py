@@ -18,7 +18,7 @@ from orchestrator.api.peers import is_this_user
 from orchestrator.errors import Forbidden, Unauthorized, Unprotected
 from orchestrator.policy import is_loopback
 from orchestrator.settings import ServiceSettings
-from orchestrator.store.rows import JobHead, Role, TokenRow
+from orchestrator.store.rows import Role, TokenRow
 from orchestrator.store.store import Store
 
 OPEN = ("/healthz", "/readyz")
@@ -50,11 +50,11 @@ class Caller:
             hint = f"ask the operator for a token with the role `{role}`"
             raise Forbidden(f"token `{self.name}` has the role `{self.role}`; this needs `{role}`", hint=hint)
 
-    def require_own(self, job: JobHead) -> None:
-        """Nothing for a job that it submitted, or for an admin. Raises: Forbidden."""
-        if job.submitted_by != self.name and not self.may(Role.ADMIN):
-            whose = f"token `{job.submitted_by}`" if job.submitted_by else "the local user"
-            raise Forbidden(f"job {job.id} is of {whose}", hint="its owner or an admin may do that")
+    def require_own(self, what: str, owner: str | None) -> None:
+        """Nothing for a job or comparison (`what`) that it submitted, or for an admin. Raises: Forbidden."""
+        if owner != self.name and not self.may(Role.ADMIN):
+            whose = f"token `{owner}`" if owner else "the local user"
+            raise Forbidden(f"{what} is of {whose}", hint="its owner or an admin may do that")
 
 
 class Doorman:

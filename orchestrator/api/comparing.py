@@ -16,9 +16,10 @@ from orchestrator.comparing.model import Comparison, VariantResult
 from orchestrator.comparing.plan import PlannedJob, plan_of
 from orchestrator.comparing.running import compared, conduct
 from orchestrator.comparing.spec import ComparisonSpec
-from orchestrator.errors import NotFound, NotReady, OrchestratorError, PreconditionFailed
+from orchestrator.errors import Conflict, NotFound, NotReady, OrchestratorError, PreconditionFailed, TerminalState
 from orchestrator.record import JobRecord
 from orchestrator.service.core import Service
+from orchestrator.store.jobs import check_version
 from orchestrator.store.rows import ComparisonRow, Idempotency, Json
 
 WAIT = 60.0
@@ -60,6 +61,41 @@ class Comparisons:
             while True:
                 group.create_task(self._conduct(await self._fresh.get()))
 
+    async def cancel(self, comparison: str, version: int | None = None) -> ComparisonRow:
+        """Have its jobs end that are not over, and begin no other; it is `cancelled` once all of them are over.
+
+        Raises: NotFound, TerminalState, PreconditionFailed.
+        """
+        row = await asyncio.to_thread(self.get, comparison, version)
+        if row.state != "running":
+            raise TerminalState(f"comparison {comparison} is {row.state}", hint="it is over")
+        # Noted first: a job that is submitted from now on finds it, the others are found here.
+        await asyncio.to_thread(self.folder(comparison).ask_to_cancel)
+        row = await asyncio.to_thread(self.get, comparison)
+        for job in row.jobs.values():
+            await _cancel(self._service, job)
+        return row
+
+    async def delete(self, comparison: str, version: int | None = None) -> None:
+        """Forget one that is over, with its files; its jobs stay.
+
+        Raises: NotFound, Conflict, PreconditionFailed.
+        """
+        row = await asyncio.to_thread(self.get, comparison, version)
+        if row.state == "running":
+            raise Conflict(f"comparison {comparison} is running", hint="cancel it first, or wait for its end")
+        await asyncio.to_thread(self._service.store.comparisons.delete, comparison)
+        await asyncio.to_thread(self.folder(comparison).remove)
+
+    def get(self, comparison: str, version: int | None = None) -> ComparisonRow:
+        """One comparison, of this version where one is named. Raises: NotFound, PreconditionFailed."""
+        row = self._service.store.comparisons.get(comparison)
+        if row is None:
+            raise NotFound(f"no comparison `{comparison}`", hint="GET /comparisons lists them")
+        if version is not None:
+            check_version(f"comparison {comparison}", row.version, version)
+        return row
+
     def folder(self, comparison: str) -> ComparisonFolder:
         """The files of a comparison."""
         return ComparisonFolder(self._service.settings.root / "comparisons" / comparison)
@@ -97,12 +133,15 @@ class Comparisons:
         log = structlog.get_logger().bind(comparison=row.id)
         try:
             plan = await asyncio.to_thread(folder.plan)
-            found = await conduct(plan, folder, _Jobs(self._service, row))
+            found = await conduct(plan, folder, _Jobs(self._service, row, folder))
             state, result = found.state, found.model_dump(mode="json")
         except NotReady:
             return  # the service stops: the next one goes on with it
         except OrchestratorError as error:  # a job that was deleted, a spec that the policy refuses by now
             log.error("the comparison cannot go on", error=error.message)
+            state, result = "incomplete", None
+        except Exception:  # of this comparison; it must not end the others, which share a task group with it
+            log.exception("the comparison cannot go on")
             state, result = "incomplete", None
         current = await asyncio.to_thread(self._service.store.comparisons.get, row.id)
         if current:
@@ -112,9 +151,10 @@ class Comparisons:
 class _Jobs:
     """Runs the jobs of one comparison through the service."""
 
-    def __init__(self, service: Service, row: ComparisonRow) -> None:
+    def __init__(self, service: Service, row: ComparisonRow, folder: ComparisonFolder) -> None:
         self._service = service
         self._row = row
+        self._folder = folder
 
     async def run(self, variant: str, job: PlannedJob) -> JobRecord:
         """Submit a variant's job, or find it again, and wait for its end. Raises: NotFound when it was deleted."""
@@ -122,6 +162,8 @@ class _Jobs:
         once = Idempotency(f"comparison {self._row.id}", variant, digest)
         submitted, _ = await self._service.submit(job.spec, self._row.created_by, once)
         await asyncio.to_thread(self._remember, variant, submitted.id)
+        if self._folder.to_be_cancelled:
+            await _cancel(self._service, submitted.id)
         seen = 0
         while True:
             events = await self._service.wait_events(submitted.id, seen, WAIT)
@@ -140,3 +182,9 @@ class _Jobs:
         if row is None:
             raise NotFound(f"job {job} was deleted")
         return JobRecord.model_validate(row.record)
+
+
+async def _cancel(service: Service, job: str) -> None:
+    """End a job of a comparison; one that is over, or was deleted, is left as it is."""
+    with contextlib.suppress(TerminalState, NotFound):
+        await service.cancel(job)

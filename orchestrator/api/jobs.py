@@ -136,7 +136,7 @@ async def _version(request: Request, using: Context, caller: Asking, job: str, i
     Raises: NotFound, Forbidden, PreconditionFailed.
     """
     row = await asyncio.to_thread(using.job, job)
-    caller.require_own(row)
+    caller.require_own(f"job {job}", row.submitted_by)
     version = wanted_version(request)
     if if_state is None:
         return version

@@ -154,6 +154,8 @@ class ComparisonView(Comparison):
 
     jobs: dict[str, str] = Field(description="Variant -> id of its job, as far as they were submitted.")
     created_by: str | None = Field(None, description="Name of the token; null: the local user.")
+    cancel_requested: bool = Field(description="It ends, `cancelled`, once its jobs have ended.")
+    version: int = Field(description="Grows when a job of it is submitted, and at its end; the `ETag` is it in quotes.")
 
 
 class ComparisonPage(Page):
@@ -240,9 +242,10 @@ def deployment_document(row: DeploymentRow) -> Json:
     }
 
 
-def comparison_document(row: ComparisonRow, shown: Comparison) -> Json:
+def comparison_document(row: ComparisonRow, shown: Comparison, *, cancel_requested: bool) -> Json:
     """The body of `GET /comparisons/{comparison}`."""
-    return {**shown.model_dump(mode="json"), "jobs": row.jobs, "created_by": row.created_by}
+    own = {"jobs": row.jobs, "created_by": row.created_by, "cancel_requested": cancel_requested, "version": row.version}
+    return {**shown.model_dump(mode="json"), **own}
 
 
 def when(seconds: float) -> str:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from clients.service import Job, JobSummary, ServiceClient, State
+from clients.service import Job, JobSummary, NotFound, ServiceClient, State
 from orchestrator.cli.one_click import Accelerator, Allow, Limit, Only, Serve, asked_of, is_config, refuse_for_specs
 from orchestrator.cli.one_click_submit import submit_config
 from orchestrator.cli.output import Exit, print_json, stderr, stdout
@@ -24,6 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; change nothing.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Stay until it is over: progress, table, exit code.")]
 JobId = Annotated[str, typer.Argument(help="Id of the job, see `orchestrator jobs`.", show_default=False)]
+JobOrComparison = Annotated[str, typer.Argument(help="Id of the job or comparison.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -108,10 +109,17 @@ def watch(job: JobId, service: ServiceUrl = None, as_json: AsJson = False) -> No
         _watch(client, job, as_json)
 
 
-def cancel(job: JobId, service: ServiceUrl = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
-    """End a job of the service: at once where it waits, else as soon as everything of it is torn down."""
+def cancel(job: JobOrComparison, service: ServiceUrl = None, as_json: AsJson = False, dry_run: DryRun = False) -> None:
+    """End a job of the service: at once where it waits, else as soon as everything of it is torn down.
+
+    Of a comparison all jobs end that are not over.
+    """
     with connect(service) as client:
-        found = client.job(job) if dry_run else client.cancel(job)
+        try:
+            found = client.job(job) if dry_run else client.cancel(job)
+        except NotFound:
+            _cancel_comparison(client, job, as_json, dry_run)
+            return
     if as_json:
         print_json(found)
     elif dry_run:
@@ -147,6 +155,21 @@ def job_table(jobs: list[JobSummary]) -> Table:
 def scores(job: JobSummary | Job) -> str:
     """`gsm8k 71.2`, for each data set that has a score."""
     return ", ".join(f"{one.dataset} {one.score:.1f}" for one in job.results if one.score is not None) or "-"
+
+
+def _cancel_comparison(client: ServiceClient, comparison: str, as_json: bool, dry_run: bool) -> None:
+    try:
+        found = client.comparison(comparison) if dry_run else client.cancel_comparison(comparison)
+    except NotFound as missing:
+        raise NotFound(f"no job and no comparison `{comparison}`", code=missing.code, hint=missing.hint) from missing
+    if as_json:
+        print_json(found)
+    elif not dry_run:
+        stdout().print(f"comparison {comparison} ends: its jobs are torn down, no other begins")
+    else:
+        over = found.state != "running"
+        what = f"is {found.state}: nothing to cancel" if over else "would be cancelled with its jobs"
+        stdout().print(f"comparison {comparison} {what}")
 
 
 def _began(client: ServiceClient, job: Job, watch: bool, as_json: bool) -> None:

@@ -44,6 +44,17 @@ class Gate(Document):
     confidence: float = 0.95
 
 
+class SpeedRatio(Document):
+    """What evaluator `speed` measured of one variant, against the baseline's of the same work."""
+
+    measurement: int
+    part: Literal["context", "throughput", "load"]
+    at: str
+    ratio: float
+    invalid: list[str] = Field(default_factory=list)
+    """Why it is not that of the two engines; empty: it is."""
+
+
 class Variant(Document):
     """One served model of a comparison."""
 
@@ -56,6 +67,8 @@ class Variant(Document):
     failure: Failure | None = None
     results: list[DatasetResult] = Field(default_factory=list)
     speed: dict[str, Any] = Field(default_factory=dict)
+    measured: list[dict[str, Any]] = Field(default_factory=list)
+    speed_ratios: list[SpeedRatio] = Field(default_factory=list)
     differences: list[Difference] = Field(default_factory=list)
     fidelity: dict[str, Any] | None = None
     notes: list[str] = Field(default_factory=list)
@@ -78,3 +91,5 @@ class Comparison(Document):
     variants: list[Variant]
     jobs: dict[str, str]
     created_by: str | None = None
+    cancel_requested: bool
+    version: int

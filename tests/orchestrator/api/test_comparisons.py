@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.comparing.folder import ComparisonFolder
 from tests.orchestrator.api.support import Running, job_spec, problem, running, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -17,6 +18,20 @@ def comparison(**changes: Any) -> dict[str, Any]:
     good, bad = job_spec(limit=20), job_spec("--wrong-rate", "0.5", limit=20)
     serve = {"good": good["serve"], "bad": bad["serve"]}
     return {"name": "two", "serve": serve, "evaluate": good["evaluate"], "probe": good["probe"], **changes}
+
+
+async def begun(service: Running, headers: dict[str, str] | None = None) -> str:
+    """Path of a comparison whose first job has been submitted and never ends by itself."""
+    endless = job_spec("--load-time", "3600")["serve"]
+    document = comparison(serve={"good": endless, "bad": endless})
+    answer = await service.client.post("/comparisons", json=document, headers=headers or {})
+    place = str(answer.headers["location"])
+
+    async def submitted() -> bool:
+        return bool((await service.client.get(place)).json()["jobs"])
+
+    await wait_for(submitted, "first job of the comparison")
+    return place
 
 
 async def over(service: Running, place: str) -> dict[str, Any]:
@@ -78,3 +93,70 @@ async def test_every_error_of_a_comparison_comes_back_at_once(service: Running) 
 
 async def test_a_comparison_that_never_was_is_not_found(service: Running) -> None:
     problem(await service.client.get("/comparisons/none"), 404, "not_found")
+
+
+async def test_a_cancelled_comparison_ends_its_job_begins_no_other_and_is_cancelled(service: Running) -> None:
+    place = await begun(service)
+    cancelled = await service.client.post(f"{place}/cancel", params={"if_state": "running"})
+    assert cancelled.status_code == 202, cancelled.text
+    assert cancelled.json()["cancel_requested"]
+    done = await over(service, place)
+    first, second = done["variants"]
+    assert (done["state"], first["state"], second["state"]) == ("cancelled", "cancelled", "queued")
+    assert done["jobs"].keys() == {"good"}
+    again = await service.client.post(f"{place}/cancel")
+    assert "is cancelled" in problem(again, 409, "conflict")["detail"]
+
+
+async def test_the_next_service_cancels_what_was_to_be_cancelled_whatever_became_of_another(
+    new_home: Callable[[], Path],
+) -> None:
+    home = new_home()
+    async with running(home) as first:
+        broken, place = await begun(first), await begun(first)
+        # As a service leaves it that ends between the note and the end of the jobs.
+        ComparisonFolder(home / place.removeprefix("/")).ask_to_cancel()
+        (home / broken.removeprefix("/") / "plan.json").unlink()
+    async with running(home) as second:
+        done = await over(second, place)
+        assert (done["state"], done["cancel_requested"]) == ("cancelled", True)
+        assert (await second.over(done["jobs"]["good"]))["state"] == "cancelled"
+        left = await over(second, broken)
+        assert left["state"] == "incomplete"
+        await second.service.cancel(left["jobs"]["good"])
+        await second.over(left["jobs"]["good"])
+
+
+async def test_only_a_comparison_that_is_over_is_deleted_and_its_jobs_stay(service: Running) -> None:
+    place = await begun(service)
+    assert "is running" in problem(await service.client.delete(place), 409, "conflict")["detail"]
+    await service.client.post(f"{place}/cancel")
+    done = await over(service, place)
+    stale = {"If-Match": f'"{done["version"] - 1}"'}
+    problem(await service.client.delete(place, headers=stale), 412, "precondition_failed")
+    problem(await service.client.delete(place, params={"if_state": "succeeded"}), 412, "precondition_failed")
+    shown = await service.client.get(place)
+    folder = service.settings.root / place.removeprefix("/")
+    assert (folder / "comparison.html").is_file()
+    gone = await service.client.delete(place, headers={"If-Match": shown.headers["etag"]})
+    assert gone.status_code == 204
+    problem(await service.client.get(place), 404, "not_found")
+    assert not folder.exists()
+    assert (await service.client.get(f"/jobs/{done['jobs']['good']}")).status_code == 200
+
+
+async def test_only_its_owner_or_an_admin_cancels_or_deletes_a_comparison(service: Running) -> None:
+    owner, other, admin = (
+        service.token(name, role) for name, role in (("o", "submit"), ("p", "submit"), ("q", "admin"))
+    )
+    place = await begun(service, owner)
+    for request in (service.client.post(f"{place}/cancel", headers=other), service.client.delete(place, headers=other)):
+        assert "is of token `o`" in problem(await request, 403, "forbidden")["detail"]
+    assert (await service.client.post(f"{place}/cancel", headers=owner)).status_code == 202
+    await over(service, place)
+    assert (await service.client.delete(place, headers=admin)).status_code == 204
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/comparisons/none/cancel"), ("DELETE", "/comparisons/none")])
+async def test_what_never_was_is_neither_cancelled_nor_deleted(service: Running, method: str, path: str) -> None:
+    problem(await service.client.request(method, path), 404, "not_found")
