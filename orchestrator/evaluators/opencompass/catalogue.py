@@ -131,6 +131,7 @@ def rows_in(data: Data, dataset: Dataset) -> int | None:
 
 
 def _rows(file: Path) -> int | None:
+    """None for csv files too: whether their first line is a row, only the data set's class knows."""
     try:
         if file.suffix == ".jsonl":
             return sum(1 for line in file.read_bytes().splitlines() if line.strip())
@@ -143,7 +144,10 @@ def _rows(file: Path) -> int | None:
 def _built(environment: Environment) -> str:
     package = package_of(environment)
     argv = [str(environment.python), str(SCRIPT), str(OUR_CONFIGS), str(package and package / "configs" / "datasets")]
-    done = subprocess.run(argv, env=scrubbed(os.environ, {}), capture_output=True, text=True, timeout=PATIENCE)
+    try:
+        done = subprocess.run(argv, env=scrubbed(os.environ, {}), capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise EvaluatorFailed(f"OpenCompass's data set configs could not be listed within {PATIENCE:g} s") from None
     if done.returncode != 0 or package is None:
         said = "\n".join(done.stderr.splitlines()[-5:])
         raise EvaluatorFailed(f"OpenCompass's data set configs cannot be listed:\n{said}")

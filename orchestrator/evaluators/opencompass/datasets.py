@@ -13,6 +13,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.evaluators.opencompass.custom import SUFFIXES, CustomData, read_custom
 from orchestrator.evaluators.opencompass.missing import Data, data_of
 from orchestrator.evaluators.opencompass.needs import Need, cannot_run, missing_packages, needs_of
+from orchestrator.evaluators.opencompass.nltk_data import missing_nltk_data
 from orchestrator.evaluators.opencompass.source import ConfigSource, read_source
 
 OUR_CONFIGS = Path(__file__).parents[3] / "eval_configs" / "opencompass" / "datasets"
@@ -108,9 +109,11 @@ def _config(name: str, file: Path, package: Path | None, limit: int | None) -> D
     for reason in _reasons(name, source, limit):
         raise DatasetRefused(reason)
     known = (data_of(kind, path, package) for kind, path in source.data)
-    absent = tuple(data for data in known if data.state == "absent")
+    absent = [data for data in known if data.state == "absent"]
+    if package is not None:
+        absent += missing_nltk_data(source.types, package)
     needs = needs_of(source.types)
-    return DatasetConfig(name, file, module_of(file, package), source.variables, needs, absent)
+    return DatasetConfig(name, file, module_of(file, package), source.variables, needs, tuple(absent))
 
 
 def _custom(name: str, file: Path) -> DatasetConfig:

@@ -131,8 +131,8 @@ class OpenCompassEvaluator(Evaluator):
         try:
             run = run_of(folder / "out")
             found = list(read_run(run, folder / "work", asked["limit"]))
-        except (EvaluatorFailed, OSError, SyntaxError, KeyError) as error:
-            reason = error.message if isinstance(error, EvaluatorFailed) else f"its config cannot be read: {error!r}"
+        except (EvaluatorFailed, OSError, SyntaxError, KeyError, ValueError) as error:
+            reason = error.message if isinstance(error, EvaluatorFailed) else f"its files cannot be read: {error!r}"
             raise EvaluatorFailed(
                 "\n".join([reason, *(f"  {line}" for line in telling_lines(log))]), hint=f"see {log}"
             ) from error

@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 
+from launchers.environments import Environment
 from orchestrator.errors import EvaluatorFailed
+from orchestrator.evaluators.opencompass.catalogue import load_catalogue
 from orchestrator.evaluators.opencompass.details import read_details
 from orchestrator.evaluators.opencompass.evaluator import PLUGIN
 from orchestrator.evaluators.opencompass.needs import cannot_run, missing_packages
+from orchestrator.evaluators.opencompass.nltk_data import missing_nltk_data
 from orchestrator.evaluators.opencompass.notes import notes_of
 from orchestrator.evaluators.opencompass.reading import Broken, DatasetFiles, read_run, run_of
 from orchestrator.evaluators.opencompass.scoring import result_of, samples_of
 from orchestrator.evaluators.opencompass.summary import groups_of
 from orchestrator.results import DatasetResult
 from orchestrator.spec.opencompass import OpenCompassSpec
-from tests.orchestrator.opencompass.real_opencompass import opencompass_environment
+from tests.orchestrator.opencompass.real_opencompass import EVALUATOR, opencompass_environment
 
 CONFIG = """
 models = [dict(abbr="m")]
@@ -204,6 +207,44 @@ def test_what_other_data_sets_hide_does_not_count(tmp_path: Path) -> None:
         datasets__theirs="try:\n    import not_there\nexcept ImportError:\n    pass\n",
     )
     assert missing_packages(["MineEvaluator"], root) == []
+
+
+def test_data_of_nltk_that_a_scorer_reads_is_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "env/lib/python3.11/site-packages/opencompass"
+    monkeypatch.setenv("NLTK_DATA", str(tmp_path / "given"))
+    monkeypatch.setattr("orchestrator.evaluators.opencompass.nltk_data._SHARED", ())
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (data,) = missing_nltk_data(["IFEvaluator", "AccEvaluator"], root)
+    assert (data.path, data.state) == ("nltk:tokenizers/punkt_tab", "absent")
+    assert data.place == tmp_path / "given/tokenizers/punkt_tab"
+    assert data.steps.endswith(f"env/bin/python -m nltk.downloader -d {tmp_path}/given punkt_tab")
+    there = tmp_path / "home/nltk_data/tokenizers/punkt_tab.zip"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    assert [data.path for data in missing_nltk_data(["IFEvaluator"], root)] == []
+    assert len(list(missing_nltk_data(["IFBenchEvaluator"], root))) == 2
+
+
+def test_files_that_are_cut_off_are_a_failure_of_the_evaluator(tmp_path: Path) -> None:
+    left_behind(tmp_path / "out" / "20260101_000000", {"accuracy": 50.0}, "AccEvaluator")
+    (tmp_path / "run.json").write_text('{"limit": null}')
+    assert EVALUATOR.collect(tmp_path, tmp_path / "log").datasets[0].score == 50.0
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "unscored.jsonl").write_text('{"prompt": "a", "mark": "b"}\n{"prom')
+    with pytest.raises(EvaluatorFailed, match="cannot be read"):
+        EVALUATOR.collect(tmp_path, tmp_path / "log")
+
+
+def test_a_catalogue_that_takes_too_long_is_a_failure_of_the_evaluator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("orchestrator.evaluators.opencompass.catalogue.PATIENCE", 0.1)
+    with pytest.raises(EvaluatorFailed, match="could not be listed within"):
+        load_catalogue(Environment("opencompass", tmp_path, python, {}, "", ""), tmp_path / "cache")
 
 
 def test_scorers_that_guess_or_compare_models_are_refused() -> None:
