@@ -69,7 +69,8 @@ class Doorman:
         self._store = store
         self._rates = RateLimits()
         self._touched: dict[str, float] = {}
-        self._names = {"localhost", settings.host, socket.gethostname().lower(), *settings.allowed_hosts}
+        names = ("localhost", settings.host, socket.gethostname(), *settings.allowed_hosts)
+        self._names = {name.lower() for name in names}
 
     async def admit(self, scope: Any, headers: Headers) -> Caller:
         """Who asks. Raises: Forbidden, Unauthorized, RateLimited."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -35,7 +36,8 @@ async def read_document(request: Request) -> Any:
     raw = await request.body()
     try:
         text = raw.decode()
-        document = _json(text) if media_type in JSON_TYPES else _yaml(text)
+        # A large YAML takes seconds, in which others are to be served.
+        document = _json(text) if media_type in JSON_TYPES else await asyncio.to_thread(_yaml, text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         kind = "JSON" if media_type in JSON_TYPES else "YAML"
         told = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -19,7 +19,6 @@ from orchestrator.api.problems import bad_request
 from orchestrator.api.views import Document, Job, JobPage, etag, job_document, summary
 from orchestrator.errors import PreconditionFailed
 from orchestrator.record import State
-from orchestrator.spec.models import JobSpec
 from orchestrator.store.rows import JobFilter, JobRow
 
 router = APIRouter(tags=["jobs"])
@@ -116,8 +115,7 @@ async def cancel_job(request: Request, using: Using, caller: Asking, job: JobId,
 async def retry_job(request: Request, using: Using, caller: Asking, job: JobId) -> Response:
     """Queue a new job with the same spec, which reuses every answer that this one obtained. 409 while it runs."""
     earlier = await asyncio.to_thread(using.job, job)
-    spec = JobSpec.model_validate(earlier.spec)
-    using.rules.check(spec.serve, spec.compress, spec.evaluate)  # the policy may have changed since
+    await asyncio.to_thread(admitted, earlier.spec, using)  # the policy may have changed since, and the form of a spec
     key = idempotency(request, caller, None)
     row, _ = await using.service.retry(job, caller.name, key, caller.max_queued)
     return _accepted(row, using)
@@ -160,6 +158,8 @@ def _labels(given: Sequence[str]) -> dict[str, str]:
         key, separator, value = text.partition(":")
         if not separator:
             raise bad_request("query.label", f"{text!r} is not KEY:VALUE")
+        if labels.get(key, value) != value:
+            raise bad_request("query.label", f"{key!r} cannot have two values")
         labels[key] = value
     return labels
 

@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 Address = tuple[str, int]
+_UID, _INODE = 7, 9
 
 
 def user_of(client: Address, server: Address, tables: Path = Path("/proc/net")) -> int | None:
-    """User id behind `client` of a connection to `server`, both on this machine; None when the kernel does not tell."""
+    """User id behind `client` of a connection to `server`, both on this machine; None when the kernel does not tell.
+
+    It does not once the client has closed its end: the table then says 0, which is no user but would read as root.
+    """
     table = tables / ("tcp6" if ":" in client[0] else "tcp")
     wanted = (_coded(client), _coded(server))
     try:
@@ -19,7 +23,8 @@ def user_of(client: Address, server: Address, tables: Path = Path("/proc/net")) 
     except OSError:
         return None
     fields = (line.split() for line in lines)
-    return next((int(parts[7]) for parts in fields if (parts[1], parts[2]) == wanted), None)
+    found = next((parts for parts in fields if (parts[1], parts[2]) == wanted), None)
+    return None if found is None or found[_INODE] == "0" else int(found[_UID])
 
 
 def is_this_user(uid: int | None) -> bool:

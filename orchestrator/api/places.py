@@ -43,7 +43,9 @@ def open_below(folder: Path, path: str) -> int:
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Path and facts of every file that `open_below` opens, sorted by path."""
+    """Path and facts of every file that `open_below` opens, sorted by path; none where `folder` itself is a link."""
+    if folder.is_symlink():
+        return
     for directory, names, files in os.walk(folder, followlinks=False):
         names[:] = sorted(name for name in names if _is_name(name))
         for file in sorted(name for name in files if _is_name(name)):
@@ -58,4 +60,9 @@ _STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _is_name(part: str) -> bool:
-    return part not in HIDDEN and not part.startswith(".") and part != "" and "\0" not in part
+    # A name that is not UTF-8 can stand neither in a URL nor in JSON.
+    return part not in HIDDEN and not part.startswith(".") and part != "" and "\0" not in part and _is_utf8(part)
+
+
+def _is_utf8(part: str) -> bool:
+    return part.encode("utf-8", "replace").decode() == part

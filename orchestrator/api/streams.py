@@ -75,11 +75,11 @@ def start_of_tail(file: int, lines: int) -> int:
         block = os.pread(file, position - start, start)
         if position == end and block.endswith(b"\n"):
             left += 1  # the newline that ends the last line begins none
-        while (found := block.rfind(b"\n")) >= 0:
+        found = len(block)
+        while (found := block.rfind(b"\n", 0, found)) >= 0:
             left -= 1
             if left == 0:
                 return start + found + 1
-            block = block[:found]
         position = start
     return 0 if lines > 0 else end
 

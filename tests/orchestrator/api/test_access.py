@@ -117,6 +117,11 @@ async def test_it_does_not_start_open_to_the_network_without_a_token(tmp_path: P
                 pass
 
 
+async def test_a_name_of_the_service_is_known_in_any_case(new_home: Callable[[], Path]) -> None:
+    async with exposed_to_the_network(new_home(), allowed_hosts=["Eval.Example"]) as service:
+        assert (await service.client.get("/healthz", headers={"Host": "eval.example"})).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST.", "127.0.0.2", "localhost:1"])
 async def test_names_of_this_machine_are_good_hosts(service: Running, host: str) -> None:
     assert (await service.client.get("/healthz", headers={"Host": host})).status_code == 200

@@ -165,6 +165,7 @@ async def test_the_list_of_files_comes_in_pages(service: Running, job: dict[str,
         ("bytes=0-1,4-5", 200, slice(None)),
         ("bytes=-", 200, slice(None)),
         ("lines=0-3", 200, slice(None)),
+        (f"bytes=0-{'9' * 5000}", 200, slice(None)),
     ],
 )
 async def test_a_part_of_a_file(service: Running, job: dict[str, Any], header: str, status: int, part: slice) -> None:
@@ -237,6 +238,22 @@ async def test_no_path_leads_out_of_the_job(service: Running, job: dict[str, Any
     request = f"GET /jobs/{job['id']}/artifacts/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     status, told = await raw(service, request.encode())
     assert (status, told["code"]) in [(404, "not_found"), (422, "bad_request")]
+
+
+async def test_a_file_whose_name_is_not_utf8_is_left_out_of_the_list(service: Running, job: dict[str, Any]) -> None:
+    listing = f"/jobs/{job['id']}/artifacts"
+    before = (await service.client.get(listing)).json()
+    Path(job["folder"], os.fsdecode(b"\xff.txt")).write_text("odd")
+    assert (await service.client.get(listing)).json() == before
+
+
+async def test_logs_that_are_a_link_to_elsewhere_are_not_listed(service: Running) -> None:
+    job = await service.over((await service.submit(job_spec()))["id"])
+    folder = Path(job["folder"])
+    elsewhere = folder.with_name("elsewhere")
+    (folder / "logs").rename(elsewhere)
+    (folder / "logs").symlink_to(elsewhere)
+    assert (await service.client.get(f"/jobs/{job['id']}/logs")).json() == {"items": []}
 
 
 @pytest.mark.parametrize("place", ["link", "folder-link/secret", "pipe", "device", "loop"])

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import yaml
 
+from orchestrator.store.rows import NewJob
 from tests.orchestrator.api.support import MISSING, Running, job_spec, problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -85,6 +86,22 @@ async def test_lists_are_filtered_by_state_engine_and_every_label(queue: Running
     assert await ids(label=["a:1", "b:x:y"], state="queued", engine="custom") == [both["id"]]
     assert await ids(label="a:1", engine="vllm") == []
     assert await ids(label="a:1", state="failed") == []
+
+
+async def test_a_label_that_is_asked_for_with_two_values_is_refused(queue: Running) -> None:
+    answer = await queue.client.get("/jobs", params={"label": ["a:1", "a:2"]})
+    assert problem(answer, 422, "bad_request")["errors"][0]["path"] == "query.label"
+
+
+async def test_a_job_of_an_earlier_version_whose_spec_has_another_form_now_is_not_tried_again(queue: Running) -> None:
+    store = queue.service.store
+    row = store.job((await queue.submit(job_spec()))["id"])
+    assert row
+    spec = {**row.spec, "gone": True}
+    old = NewJob(id="old", name="old", engine="custom", spec=spec, record={}, folder=row.folder, created_at=0.0)
+    store.add_job(old, None, store.events(row.id)[0])
+    told = problem(await queue.client.post("/jobs/old/retry"), 422, "bad_spec")
+    assert told["errors"][0]["path"] == "gone"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,17 @@ def test_the_kernel_tells_whose_a_connection_is(host: str) -> None:
             assert user_of((host, 1), here) is None
 
 
+def test_a_connection_whose_client_has_left_is_nobodys_and_not_roots() -> None:
+    """Else any user of this machine would be root: send a request, leave, and the kernel says 0."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = server.getsockname()
+        client = socket.create_connection(here)
+        there = client.getsockname()
+        client.shutdown(socket.SHUT_WR)
+        client.close()
+        assert user_of(there, here) is None
+
+
 def test_only_we_and_root_are_this_user() -> None:
     assert is_this_user(os.getuid())
     assert is_this_user(0)
