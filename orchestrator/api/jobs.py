@@ -153,7 +153,7 @@ def _shown(row: JobRow, using: Context) -> dict[str, Any]:
 
 
 def _labels(given: Sequence[str]) -> dict[str, str]:
-    labels = {}
+    labels: dict[str, str] = {}
     for text in given:
         key, separator, value = text.partition(":")
         if not separator:
