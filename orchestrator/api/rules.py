@@ -17,6 +17,10 @@ from orchestrator.settings import Settings
 from orchestrator.spec.models import EvaluateSpec
 
 ANY = ("*",)
+PATHS = ("chat_template", "config", "include_path", "path")
+"""Fields that always name a file or a folder: `srv/tasks` too, which looks like the id of a model."""
+SUFFIXES = (".py", ".json", ".jsonl", ".csv", ".yaml", ".yml")
+"""Endings of the files that evaluators and tools read: what has one is no name, with folders before it or without."""
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 Refused = Iterator[tuple[str, FieldError]]
 """(rule, what it refuses)."""
@@ -96,7 +100,8 @@ class Rules:
     def _paths(self, path: str, value: object) -> Refused:
         """Every text below `value` that names a file: evaluators have fields of their own."""
         for place, text in _texts(path, value):
-            if is_path(text) and not _below(text, self.files):
+            named = place.rpartition(".")[2] in PATHS
+            if (named or is_path(text)) and not _below(text, self.files):
                 yield _refused("files", place, f"{text} is in none of the folders")
 
     def _model(self, model: str) -> Refused:
@@ -109,7 +114,7 @@ class Rules:
 
 def is_path(text: str) -> bool:
     """Whether a spec's text names a file or folder, not something by name or hub id."""
-    return text.startswith(("/", "~", ".")) or text.count("/") > 1 or text.endswith((".py", ".json", ".jsonl", ".yaml"))
+    return text.startswith(("/", "~", ".")) or text.count("/") > 1 or text.endswith(SUFFIXES)
 
 
 def _refused(rule: str, path: str, what: str) -> tuple[str, FieldError]:

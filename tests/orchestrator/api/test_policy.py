@@ -70,6 +70,10 @@ REFUSED_OVER_THE_NETWORK: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"evaluate__datasets": ["/data/x.jsonl"]}, "evaluate.0.datasets.0", {"files": ["/data"]}),
     ({"evaluate__datasets": ["x/../config.py"]}, "evaluate.0.datasets.0", {"files": ["*"]}),
+    ({"evaluate__datasets": ["srv/secret.csv"]}, "evaluate.0.datasets.0", {"files": ["*"]}),
+    ({"evaluate__datasets": ["srv/task.yml"]}, "evaluate.0.datasets.0", {"files": ["*"]}),
+    ({"evaluate__lm_eval": {"include_path": "srv/tasks"}}, "evaluate.0.lm_eval.include_path", {"files": ["*"]}),
+    ({"serve__chat_template": "etc/passwd"}, "serve.chat_template", {"files": ["*"]}),
     (
         {"compress": {"tool": "command", "command": ["sh"]}},
         "compress.command",
@@ -77,6 +81,7 @@ REFUSED_OVER_THE_NETWORK: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"compress": {"tool": "gguf", "args": ["--x"]}}, "compress.args", {"extra_args": True}),
     ({"compress": {"tool": "llmc", "config": "/x.yaml"}}, "compress.config", {"files": ["/"]}),
+    ({"compress": {"tool": "llmc", "config": "etc/x"}}, "compress.config", {"files": ["*"]}),
     (
         {"compress": {"tool": "llm_compressor", "calibration": {"path": "/x.jsonl"}}},
         "compress.calibration.path",
