@@ -17,7 +17,7 @@ from orchestrator.job_folder import is_owned, owner_of
 from orchestrator.settings import Settings
 
 REFILL = 0.5
-"""Seconds without a submission after which the next spare process is started: a burst is not slowed by it."""
+"""Seconds without a submission after which the next spare processes are started: a burst is not slowed by them."""
 REAP = 1.0
 """Seconds between two looks at which children ended."""
 ATTEMPT = "orchestrator.attempt"
@@ -26,7 +26,8 @@ ATTEMPT = "orchestrator.attempt"
 class LocalExecutor(Executor):
     """Starts processes in sessions of their own; knows them again by the lock on their folder.
 
-    One process waits with everything imported, so that a job starts in milliseconds; it ends with the service.
+    `service.spares` processes wait with everything imported, so that a job starts in milliseconds; they end with the
+    service.
     """
 
     name: ClassVar[str] = "local"
@@ -39,28 +40,29 @@ class LocalExecutor(Executor):
         for record in tasks.iterdir():
             if not is_owned(Path(record.read_text()) / "owner.lock"):
                 record.unlink()
-        executor = cls(tasks)
+        executor = cls(tasks, settings.service.spares)
         executor._refill()
         return executor
 
-    def __init__(self, tasks: Path) -> None:
+    def __init__(self, tasks: Path, spares: int) -> None:
         self._tasks = tasks
+        self._wanted = spares
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._spare: subprocess.Popen[bytes] | None = None
+        self._spares: list[subprocess.Popen[bytes]] = []
         self._refilling: asyncio.TimerHandle | None = None
         self._reaping: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
-        """As `Executor.close`; the spare process ends."""
+        """As `Executor.close`; the spare processes end."""
         for timer in (self._refilling, self._reaping):
             if timer:
                 timer.cancel()
         for child in self._children.values():
             child.returncode = child.poll() or 0  # it is meant to outlive us: nobody will wait for it
-        if spare := self._spare:
-            self._spare = None
+        for spare in self._spares:
             if spare.stdin:
                 spare.stdin.close()
+        for spare in self._spares:
             await asyncio.to_thread(spare.wait)
 
     async def submit(self, task: Task) -> None:
@@ -121,18 +123,18 @@ class LocalExecutor(Executor):
                 os.close(handle)
 
     def _woken(self, task: Task) -> subprocess.Popen[bytes] | None:
-        """The spare process at this task; None when there is none, or the task is not for it."""
-        spare, self._spare = self._spare, None
-        if spare is None or spare.stdin is None or task.argv[0] != ATTEMPT:
-            self._spare = spare
-            return None
-        try:
-            spare.stdin.write("\t".join(task.argv[1:]).encode() + b"\n")
-            spare.stdin.close()
-        except OSError:  # it was killed
-            spare.wait()
-            return None
-        return spare
+        """A spare process at this task; None when there is none, or the task is not for one."""
+        while self._spares and task.argv[0] == ATTEMPT:
+            spare = self._spares.pop(0)
+            try:
+                if spare.stdin:
+                    spare.stdin.write("\t".join(task.argv[1:]).encode() + b"\n")
+                    spare.stdin.close()
+            except OSError:  # it was killed
+                spare.wait()
+            else:
+                return spare
+        return None
 
     def _reap_later(self) -> None:
         if self._reaping is None and self._children:
@@ -152,8 +154,9 @@ class LocalExecutor(Executor):
         self._refilling = asyncio.get_running_loop().call_later(REFILL, self._refill)
 
     def _refill(self) -> None:
-        if self._spare is None or self._spare.poll() is not None:
-            self._spare = _process((ATTEMPT, "--spare"), self._tasks.parent / "spare.log", subprocess.PIPE)
+        self._spares = [spare for spare in self._spares if spare.poll() is None]
+        while len(self._spares) < self._wanted:
+            self._spares.append(_process((ATTEMPT, "--spare"), self._tasks.parent / "spare.log", subprocess.PIPE))
 
 
 def _started(task: Task) -> subprocess.Popen[bytes]:

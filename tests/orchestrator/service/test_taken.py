@@ -19,9 +19,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory, evaluator_environments: Path) -> Iterator[Running]:
-    """A service that gives up a job with its first lost attempt."""
+    """A service that gives up a job with its first lost attempt, and has two runners that wait."""
     folder = tmp_path_factory.mktemp("strict")
-    with serving(folder, evaluator_environments, ORCHESTRATOR_SERVICE__ATTEMPTS_MAX="1") as running:
+    settings = {"ORCHESTRATOR_SERVICE__ATTEMPTS_MAX": "1", "ORCHESTRATOR_SERVICE__SPARES": "2"}
+    with serving(folder, evaluator_environments, **settings) as running:
         yield running
 
 
@@ -34,13 +35,16 @@ def named_port(port: int, *engine: str) -> dict[str, object]:
 def test_a_job_whose_gpu_and_then_port_another_took_waits_until_they_are_free(strict: Running) -> None:
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         port = foreign.getsockname()[1]
-    (spare,) = wait_for(strict.spares, "spare process")
-    os.kill(spare, signal.SIGSTOP)  # between the decision and the runner's lease
+    wait_for(lambda: len(strict.spares()) == 2, "runners that wait")
+    spares = strict.spares()
+    for spare in spares:
+        os.kill(spare, signal.SIGSTOP)  # between the decision and the runner's lease
     job = strict.submit(named_port(port))
     wait_for(lambda: strict.job(job)["attempt"] == 1, "decision")
     gpus = strict.home / "leases" / "gpus"
     with lease_gpus(gpus, discover(4, {}), owner="the other", count=4):
-        os.kill(spare, signal.SIGCONT)
+        for spare in spares:
+            os.kill(spare, signal.SIGCONT)
         wait_for(lambda: "needs 1 GPU" in str(strict.job(job)["waiting"]), "job that waits for the GPU")
         foreign = socket.create_server(("127.0.0.1", port))
     with foreign:
