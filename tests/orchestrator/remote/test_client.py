@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from clients.service import (
     State,
     StillRunning,
 )
-from tests.orchestrator.service.support import Running, spec
+from tests.orchestrator.service.support import Running, held, spec
 from tests.orchestrator.support import FAKE
 
 
@@ -104,18 +105,21 @@ def test_what_is_here_is_told(client: ServiceClient) -> None:
 @pytest.mark.slow
 def test_a_client_that_waits_survives_a_killed_service(tmp_path: Path, evaluator_environments: Path) -> None:
     (tmp_path / "environments").symlink_to(evaluator_environments)
-    running = Running(tmp_path, ORCHESTRATOR_SERVICE__PORT="18997")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running = Running(tmp_path, ORCHESTRATOR_SERVICE__PORT=str(port))
     running.start()
     seen: list[int] = []
     try:
         with ServiceClient(running.url) as client:
-            job = client.submit(spec("--latency", "0.5", limit=8, concurrency=1))
+            job = client.submit(held(tmp_path / "gate"))
 
             def watch(event: object) -> None:
                 seen.append(event.seq)  # type: ignore[attr-defined]
                 if event.state == "evaluating" and running.process and event.phase == "evaluating":  # type: ignore[attr-defined]
                     running.kill()
                     running.start()
+                    (tmp_path / "gate").touch()
 
             assert client.wait(job.id, 90, watch=watch).state is State.SUCCEEDED
     finally:

@@ -24,24 +24,24 @@ def test_a_job_is_submitted_watched_and_found_again(remote: Cli, write_job: Writ
     assert "100.00" in done.stdout
     for state in ("queued", "starting", "evaluating", "stopping", "succeeded"):
         assert f" {state}" in done.stderr
-    listed = json.loads(remote.run("jobs", "--state", "succeeded", "--json").stdout)
+    listed = json.loads(remote.here("jobs", "--state", "succeeded", "--json").stdout)
     job = next(one["id"] for one in listed if one["name"] == "seen to its end")
-    assert "FAKE engine: ready" in remote.run("logs", job, "--tail", "1").stdout
+    assert "FAKE engine: ready" in remote.here("logs", job, "--tail", "1").stdout
     watched = json.loads(remote.run("watch", job, "--json").stdout)
     assert (watched["state"], watched["results"][0]["answered"]) == ("succeeded", 20)
 
 
 @pytest.mark.slow
 def test_a_job_is_cancelled_and_the_exit_code_says_so(remote: Cli, write_job: WriteJob) -> None:
-    job = remote.run("submit", str(write_job(*ENDLESS))).stdout.strip()
-    shown = wait_for(lambda: _mentions("starting", remote.run("show", job).stdout), "start of the job")
+    job = remote.here("submit", str(write_job(*ENDLESS))).stdout.strip()
+    shown = wait_for(lambda: _mentions("starting", remote.here("show", job).stdout), "start of the job")
     assert f"orchestrator logs {job} -f" in shown
     watching = remote.start("watch", job)
-    assert "would be cancelled" in remote.run("cancel", job, "--dry-run").stdout
+    assert "would be cancelled" in remote.here("cancel", job, "--dry-run").stdout
     assert remote.run("cancel", job).returncode == 0
     _, told = watching.communicate(timeout=60)
     assert (watching.returncode, "cancelled" in told) == (4, True)
-    again = remote.run("cancel", job)
+    again = remote.here("cancel", job)
     assert (again.returncode, "conflict" in again.stderr) == (1, True)
 
 
@@ -67,15 +67,15 @@ def test_a_failed_job_says_why_and_a_retry_fails_again(remote: Cli, write_job: W
     again = remote.run("retry", job, "--watch")
     assert again.returncode == 1
     assert "repeat it by hand" in again.stderr
-    assert json.loads(remote.run("show", job, "--json").stdout)["state"] == "failed"
-    assert "engine_exited" in remote.run("show", job).stderr
-    assert "failed (engine_exited)" in remote.run("jobs", "--engine", "custom").stdout
+    assert json.loads(remote.here("show", job, "--json").stdout)["state"] == "failed"
+    assert "engine_exited" in remote.here("show", job).stderr
+    assert "failed (engine_exited)" in remote.here("jobs", "--engine", "custom").stdout
 
 
 def test_a_bad_spec_is_refused_with_all_its_errors(remote: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("serve: {engine: custom, model: fake, tensor_parallel: 0}\nevaluate: []\nfoo: 1\n")
-    done = remote.run("submit", str(bad), "--json")
+    done = remote.here("submit", str(bad), "--json")
     assert done.returncode == 2
     assert {"serve.tensor_parallel", "evaluate", "foo"} <= {one["path"] for one in json.loads(done.stdout)["errors"]}
 
@@ -84,7 +84,7 @@ def test_files_beside_the_spec_are_found_by_the_service(remote: Cli, write_job: 
     rows = [json.dumps({"question": "What is 1 + 1?", "answer": "#### 2"})]
     (tmp_path / "mine.jsonl").write_text("\n".join(rows))
     job = write_job(evaluate=[{"evaluator": "straight", "datasets": ["mine.jsonl"]}])
-    plan = remote.run("submit", str(job), "--dry-run", "--json")
+    plan = remote.here("submit", str(job), "--dry-run", "--json")
     assert plan.returncode == 0, plan.stdout
     assert json.loads(plan.stdout)["evaluators"][0]["evaluator"] == "straight"
 
@@ -92,21 +92,21 @@ def test_files_beside_the_spec_are_found_by_the_service(remote: Cli, write_job: 
 @pytest.mark.slow
 def test_the_same_key_makes_one_job(remote: Cli, write_job: WriteJob, client: ServiceClient) -> None:
     path = str(write_job(*ENDLESS))
-    ids = {remote.run("submit", path, "--key", "of-the-terminal").stdout.strip() for _ in range(2)}
+    ids = {remote.here("submit", path, "--key", "of-the-terminal").stdout.strip() for _ in range(2)}
     assert len(ids) == 1
     client.cancel(ids.copy().pop())
     client.wait(ids.pop(), 60)
 
 
 def test_without_a_service_the_next_step_is_said(cli: Cli, write_job: WriteJob) -> None:
-    never = cli.run("submit", str(write_job()))
+    never = cli.here("submit", str(write_job()))
     assert (never.returncode, "orchestrator serve" in never.stderr) == (1, True)
     (cli.home / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": 1}))
-    gone = cli.run("jobs", "--json")
+    gone = cli.here("jobs", "--json")
     assert (gone.returncode, json.loads(gone.stdout)["code"]) == (1, "service_unreachable")
     assert "orchestrator serve" in json.loads(gone.stdout)["hint"]
     cli.env["ORCHESTRATOR_URL"] = "127.0.0.1:8420"
-    assert "http://" in cli.run("jobs").stderr
+    assert "http://" in cli.here("jobs").stderr
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_deployments_of_a_service_that_is_named(served: Running) -> None:
     elsewhere.home.mkdir(exist_ok=True)
     elsewhere.env["ORCHESTRATOR_URL"] = served.url
     serve = ("--engine", "custom", "--model", "fake", "--command", " ".join(FAKE))
-    assert "orchestrator.fake_engine" in elsewhere.run("up", *serve, "--detach", "--dry-run").stdout
+    assert "orchestrator.fake_engine" in elsewhere.here("up", *serve, "--detach", "--dry-run").stdout
     spec_file = elsewhere.home / "served.yaml"
     spec_file.write_text("serve: {engine: custom, model: fake}\n")
     flags = ("--spec", str(spec_file), *serve[4:])
@@ -123,8 +123,10 @@ def test_deployments_of_a_service_that_is_named(served: Running) -> None:
     deployment = json.loads(up.stdout)
     assert (up.returncode, deployment["state"]) == (0, "ready")
     assert elsewhere.run("probe", deployment["url"]).returncode == 0
-    assert ("far", "ready") in [(one["name"], one["state"]) for one in json.loads(elsewhere.run("ps", "--json").stdout)]
-    assert "would stop far" in elsewhere.run("down", "far", "--dry-run").stdout
+    assert ("far", "ready") in [
+        (one["name"], one["state"]) for one in json.loads(elsewhere.here("ps", "--json").stdout)
+    ]
+    assert "would stop far" in elsewhere.here("down", "far", "--dry-run").stdout
     down = elsewhere.run("down", "far")
     assert "far is stopped" in down.stdout, down.stderr
     assert "nothing of it is left" in down.stdout
@@ -158,12 +160,12 @@ def test_tokens_open_a_service_that_others_can_reach(cli: Cli) -> None:
     assert cli.run("token", "add", "ci", "--role", "read").returncode == 1
     process = cli.start("serve", "--host", "0.0.0.0", "--port", "0")
     url = _first_line(process).strip().replace("0.0.0.0", "127.0.0.1")
-    unknown = cli.run("jobs", "--service", url)
+    unknown = cli.here("jobs", "--service", url)
     assert (unknown.returncode, "unauthorized" in unknown.stderr) == (1, True)
     cli.env["ORCHESTRATOR_TOKEN"] = secret
-    assert json.loads(cli.run("jobs", "--service", url, "--json").stdout) == []
+    assert json.loads(cli.here("jobs", "--service", url, "--json").stdout) == []
     assert cli.run("token", "revoke", "ci").returncode == 0
-    assert cli.run("jobs", "--service", url).returncode == 1
+    assert cli.here("jobs", "--service", url).returncode == 1
     listed = json.loads(cli.run("token", "list", "--json").stdout)
     assert secret not in json.dumps(listed)
     assert listed[0]["revoked_at"]

@@ -31,15 +31,15 @@ def test_a_job_that_ends_is_told_until_it_is_taken_and_only_once(tmp_path: Path,
             running.wait_end(job)
             wait_for(lambda: len(receiver.requests) >= 3, "the call that is taken", timeout=30)
             running.restart()  # at once: a stop gives the call time to be noted down
-            second = running.submit(spec(limit=2))
-            running.wait_end(second)
+            second = running.submit(spec(gpus=1))  # there is none: it waits until it is cancelled
+            running.post(f"/jobs/{second}/cancel")
             wait_for(lambda: len(receiver.requests) >= 4, "the call for the second job", timeout=30)
         finally:
             running.stop()
             running.client.close()
     told = [json.loads(body) for body in receiver.bodies]
     assert [one["job"]["id"] for one in told] == [job, job, job, second]
-    assert [one["type"] for one in told[2:]] == ["job.failed", "job.succeeded"]
+    assert [one["type"] for one in told[2:]] == ["job.failed", "job.cancelled"]
     assert told[0]["job"]["failure"]["code"] == "engine_exited"
     for body, header in zip(receiver.bodies, receiver.headers("orchestrator-signature"), strict=True):
         assert header
