@@ -19,6 +19,9 @@ from orchestrator.evaluators.opencompass.source import ConfigSource, read_source
 OUR_CONFIGS = Path(__file__).parents[3] / "eval_configs" / "opencompass" / "datasets"
 """Data set configs that come with us; their names win over OpenCompass's."""
 
+_TO_INSTALL = {"evalplus": "evalplus==0.2.1", "dingo": "dingo-python"}
+"""What brings a package where its name does not say; EvalPlus 0.3 is called in another way than OpenCompass does."""
+
 
 class DatasetRefused(OrchestratorError):
     """A data set that cannot be evaluated; the message says why and what to do."""
@@ -140,7 +143,8 @@ def _reasons(name: str, source: ConfigSource, limit: int | None) -> Iterator[str
         yield f"`{name}` asks each question {source.repeats} times; OpenCompass cannot `limit` such a data set"
     if source.package is not None and (missing := missing_packages(source.types, source.package)):
         install = f"{source.package.parents[3] / 'bin' / 'python'} -m pip install"
-        yield f"`{name}` is scored with {', '.join(missing)}, not installed beside OpenCompass: {install} {missing[0]}"
+        wanted = " ".join(_TO_INSTALL.get(package, package) for package in missing)
+        yield f"`{name}` is scored with {', '.join(missing)}, not installed beside OpenCompass: {install} {wanted}"
 
 
 def _located(name: str, base: Path, package: Path | None) -> Path:

@@ -13,6 +13,7 @@ import pytest
 from launchers.environments import Environment
 from orchestrator.errors import EvaluatorFailed
 from orchestrator.evaluators.opencompass.catalogue import load_catalogue
+from orchestrator.evaluators.opencompass.datasets import DatasetRefused, find_dataset
 from orchestrator.evaluators.opencompass.details import read_details
 from orchestrator.evaluators.opencompass.evaluator import PLUGIN
 from orchestrator.evaluators.opencompass.needs import cannot_run, missing_packages
@@ -207,6 +208,16 @@ def test_what_other_data_sets_hide_does_not_count(tmp_path: Path) -> None:
         datasets__theirs="try:\n    import not_there\nexcept ImportError:\n    pass\n",
     )
     assert missing_packages(["MineEvaluator"], root) == []
+
+
+def test_a_refusal_names_all_that_is_to_be_installed_in_the_version_that_fits(tmp_path: Path) -> None:
+    root = package(
+        tmp_path / "env/lib/python3.11",
+        datasets__plus="class PlusEvaluator:\n    def score(self):\n        import evalplus\n        import more_of_ours\n",
+        configs__datasets__plus_gen="plus_datasets = [dict(reader_cfg=dict(), eval_cfg=dict(type=PlusEvaluator))]\n",
+    )
+    with pytest.raises(DatasetRefused, match=r"env/bin/python -m pip install evalplus==0\.2\.1 more_of_ours$"):
+        find_dataset("plus_gen", tmp_path, root, None)
 
 
 def test_data_of_nltk_that_a_scorer_reads_is_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
