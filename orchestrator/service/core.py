@@ -200,8 +200,10 @@ class Service:
         return await deploying.undeploy(self._at_work, id_or_name, version)
 
     def why_waiting(self, job_id: str) -> str | None:
-        """Why a job waits, one sentence; None where the last decision says nothing of it."""
-        board = self._at_work
+        """Why a job waits, one sentence; None where the last decision says nothing of it, or none was made yet."""
+        board = self._board
+        if board is None:
+            return None
         queued = board.queued.get(job_id)
         if queued and queued.waiting.not_before > time.time() and queued.held_up:
             return queued.held_up

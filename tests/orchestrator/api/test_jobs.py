@@ -88,6 +88,15 @@ async def test_lists_are_filtered_by_state_engine_and_every_label(queue: Running
     assert await ids(label="a:1", state="failed") == []
 
 
+async def test_a_queued_job_is_shown_by_a_service_that_is_not_ready(queue: Running) -> None:
+    job = (await queue.submit(job_spec()))["id"]
+    queue.service.not_ready = "the test wants it so"
+    try:
+        assert (await queue.client.get(f"/jobs/{job}")).json()["state"] == "queued"
+    finally:
+        queue.service.not_ready = ""
+
+
 async def test_a_label_that_is_asked_for_with_two_values_is_refused(queue: Running) -> None:
     answer = await queue.client.get("/jobs", params={"label": ["a:1", "a:2"]})
     assert problem(answer, 422, "bad_request")["errors"][0]["path"] == "query.label"
