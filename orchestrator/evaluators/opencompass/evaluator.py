@@ -57,17 +57,17 @@ class OpenCompassEvaluator(Evaluator):
     def refusals(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:
         """Data sets that do not exist, that cannot be asked over HTTP, or whose scoring needs what is not here."""
         package = package_of(environment) if environment else None
-        refused = []
+        refused: list[Refusal] = []
+        found: list[tuple[str, DatasetConfig]] = []
         for index, name in enumerate(spec.datasets):
             field = f"datasets.{index}"
             if name in spec.datasets[:index]:
                 refused.append(Refusal(field, f"`{name}` is given twice"))
                 continue
             try:
-                find_datasets(name, base, package, spec.limit)
+                found += [(field, config) for config in find_datasets(name, base, package, spec.limit)]
             except DatasetRefused as reason:
                 refused.append(Refusal(field, reason.message))
-        found = [] if refused else _found(spec, base, environment)
         return [*refused, *refused_options(spec.opencompass or OpenCompassSpec(), base, package, found)]
 
     def missing_data(self, spec: EvaluateSpec, base: Path, environment: Environment | None) -> list[Refusal]:

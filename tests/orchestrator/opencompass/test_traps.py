@@ -213,7 +213,7 @@ def test_what_other_data_sets_hide_does_not_count(tmp_path: Path) -> None:
 def test_a_refusal_names_all_that_is_to_be_installed_in_the_version_that_fits(tmp_path: Path) -> None:
     root = package(
         tmp_path / "env/lib/python3.11",
-        datasets__plus="class PlusEvaluator:\n    def score(self):\n        import evalplus\n        import more_of_ours\n",
+        datasets__plus="class PlusEvaluator:\n    def score(self):\n        import evalplus, more_of_ours\n",
         configs__datasets__plus_gen="plus_datasets = [dict(reader_cfg=dict(), eval_cfg=dict(type=PlusEvaluator))]\n",
     )
     with pytest.raises(DatasetRefused, match=r"env/bin/python -m pip install evalplus==0\.2\.1 more_of_ours$"):
