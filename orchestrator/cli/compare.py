@@ -20,7 +20,7 @@ from orchestrator.cli.output import Exit, print_json, stderr, stdout
 from orchestrator.cli.tables import plan_text
 from orchestrator.comparing.folder import ComparisonFolder
 from orchestrator.comparing.gate import Gate
-from orchestrator.comparing.gathering import Wishes, gather
+from orchestrator.comparing.gathering import Wishes, gather, wished
 from orchestrator.comparing.local import LocalJobs
 from orchestrator.comparing.model import Comparison, Mode
 from orchestrator.comparing.plan import Plan
@@ -115,12 +115,7 @@ def _planned(
     if things:
         raise _bad("resume", "goes on with all that the earlier comparison names; give nothing else to compare")
     earlier = ComparisonFolder.find(settings.root, resume)
-    plan = resumed(earlier.plan(), earlier.read())
-    given = {"baseline": wishes.baseline, "gate": wishes.gate, "mode": wishes.mode, "name": wishes.name}
-    plan = plan.model_copy(update={key: value for key, value in given.items() if value is not None})
-    if plan.baseline not in plan.order:
-        raise _bad("baseline", f"is none of {', '.join(plan.order)}")
-    return plan, earlier
+    return wished(resumed(earlier.plan(), earlier.read()), wishes, settings), earlier
 
 
 def _gate(text: str | None) -> Gate | None:

@@ -81,11 +81,12 @@ def samples_to_decide(
     """Pairs that would show, with chance `power`, on which side of `limit` the difference is.
 
     `limit` is a share, e.g. -0.01 for a drop of one point. Sample size of the score test (Nam 1997, Biometrics
-    53:1422), at the rates of losing and winning that were seen, one flip of each kind added, so that no flips mean
-    few and not none. None: the difference seen is so near to the limit that no number of samples is of use.
+    53:1422), at the difference that was seen and the rates of losing and winning with one flip of each kind added, so
+    that no flips mean few and not none. None: the difference seen is so near to the limit that no number of samples is
+    of use.
     """
     losing, winning, every = lost + 1, won + 1, pairs + 2
-    difference = (winning - losing) / every
+    difference = (won - lost) / pairs
     seen = (losing + winning) / every - difference * difference
     at_limit = _variance(limit, losing, winning, every) / every
     reach = _z((1 + confidence) / 2) * sqrt(at_limit) + _z(power) * sqrt(seen)

@@ -27,7 +27,8 @@ async def conduct(plan: Plan, folder: ComparisonFolder, jobs: Jobs) -> Compariso
 
     A job that fails is a variant without a verdict, the others go on; a job that is cancelled ends the comparison.
     """
-    created = now()
+    earlier = await asyncio.to_thread(folder.read)
+    created = earlier.created_at if earlier else now()
     runs = {name: await asyncio.to_thread(read_run, name, Path(path)) for name, path in plan.finished.items()}
     writing = asyncio.Lock()  # of two that end together, the later one writes last
 
