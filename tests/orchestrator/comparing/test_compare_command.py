@@ -216,6 +216,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(cli: Cli, tmp_path: Path
     first = json.loads(out)
     code, found = compared(cli, "--resume", first["id"])
     assert (code, found["state"], found["id"]) == (0, "succeeded", first["id"])
+    assert found["created_at"] == first["created_at"]
     assert found["variants"][0]["job"] == first["variants"][0]["job"]
     assert found["variants"][1]["speed"]["replayed"] >= 40
     assert found["variants"][1]["speed"]["speed_up"] is None
