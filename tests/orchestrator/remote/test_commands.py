@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from clients.service import ServiceClient
+from orchestrator.cli.tokens import app as tokens
 from tests.orchestrator.service.support import Running, spec
 from tests.orchestrator.support import FAKE, Cli, wait_for
 
@@ -155,9 +157,10 @@ def test_serve_takes_its_flags_and_ends_on_a_signal(cli: Cli) -> None:
 def test_tokens_open_a_service_that_others_can_reach(cli: Cli) -> None:
     refused = cli.run("serve", "--host", "0.0.0.0", "--port", "0")
     assert (refused.returncode, "token add" in refused.stderr) == (1, True)
-    assert "would add" in cli.run("token", "add", "ci", "--role", "submit", "--dry-run").stdout
+    here = CliRunner(env=cli.env)
+    assert "would add" in here.invoke(tokens, ["add", "ci", "--role", "submit", "--dry-run"]).stdout
     secret = cli.run("token", "add", "ci", "--role", "submit").stdout.strip()
-    assert cli.run("token", "add", "ci", "--role", "read").returncode == 1
+    assert here.invoke(tokens, ["add", "ci", "--role", "read"]).exit_code == 1
     process = cli.start("serve", "--host", "0.0.0.0", "--port", "0")
     url = _first_line(process).strip().replace("0.0.0.0", "127.0.0.1")
     unknown = cli.here("jobs", "--service", url)
@@ -166,7 +169,7 @@ def test_tokens_open_a_service_that_others_can_reach(cli: Cli) -> None:
     assert json.loads(cli.here("jobs", "--service", url, "--json").stdout) == []
     assert cli.run("token", "revoke", "ci").returncode == 0
     assert cli.here("jobs", "--service", url).returncode == 1
-    listed = json.loads(cli.run("token", "list", "--json").stdout)
+    listed = json.loads(here.invoke(tokens, ["list", "--json"]).stdout)
     assert secret not in json.dumps(listed)
     assert listed[0]["revoked_at"]
     process.send_signal(signal.SIGTERM)
