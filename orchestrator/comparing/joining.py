@@ -34,11 +34,6 @@ class Joined:
         """Places in the data set."""
         return len(self.pairs) + self.prompts_differ + self.unanswered + self.alone
 
-    @property
-    def coverage(self) -> float:
-        """Pairs per place, 0 to 1."""
-        return len(self.pairs) / self.asked if self.asked else 0.0
-
 
 def join(baseline: Iterable[Sample], variant: Iterable[Sample]) -> dict[Group, Joined]:
     """Every data set of either run."""
