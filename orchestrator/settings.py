@@ -65,7 +65,7 @@ class ServiceSettings(BaseModel):
     max_queued: Annotated[int, Field(ge=1)] | None = 100_000
     """Jobs that one token may have in the queue, unless it names a number of its own. None: no limit."""
     spares: Annotated[int, Field(ge=0)] = 1
-    """Runners that wait with everything imported, so that as many jobs at once start without a delay; 55 MB each."""
+    """Runners that wait with everything imported, so that as many jobs at once start without a delay; 60 MB each."""
     heartbeat_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds without a word from a runner after which it counts as lost."""
     max_running: Annotated[int, Field(ge=1)] = 64
