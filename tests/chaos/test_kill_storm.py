@@ -44,7 +44,7 @@ def service(tmp_path: Path) -> Iterator[Running]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_short_storm_loses_nothing(service: Running) -> None:
-    _storm(service, jobs=5, kills=6, seed=3)
+    _storm(service, jobs=8, kills=10, seed=3)
 
 
 @pytest.mark.heavy
