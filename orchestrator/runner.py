@@ -252,10 +252,21 @@ class Runner:
         await asyncio.gather(*(run.stop() for run in self._evaluators))
         record.teardown = await self._serving.stop()
         record.resources = {**record.resources, **self._serving.restarts()}
-        if self._folder.requests.exists():
+        await self._examine()
+
+    async def _examine(self) -> None:
+        """The requests as a table, and the notes on traps."""
+        if not self._folder.requests.exists():
+            return
+        record = self.history.record
+        try:
             await asyncio.to_thread(write_parquet, self._folder.requests, self._folder.path / "requests.parquet")
             examined = await asyncio.to_thread(examine, self._folder, record, self._samples)
-            record.results, self._samples = examined.results, examined.samples
+        except Exception as error:  # noqa: BLE001 - hours of answers are scored by now: no second look may cost them
+            why = f"{type(error).__name__}: {error}"
+            record.notes = [*record.notes, f"the answers were not looked through for traps: {why}"]
+            return
+        record.results, self._samples = examined.results, examined.samples
 
     def _publish(self, state: State) -> None:
         record = self.history.record

@@ -316,3 +316,18 @@ def test_an_external_server_is_evaluated_and_not_stopped(cli: Cli, write_job: Wr
     assert (code, job["state"], job["results"][0]["score"]) == (0, "succeeded", 100.0)
     assert json.loads(cli.here("ps", "--json").stdout)[0]["state"] == "ready"
     assert cli.here("down", "outside").returncode == 0
+
+
+def test_a_package_that_is_broken_after_all_answers_are_scored_costs_no_score(
+    cli: Cli, write_job: WriteJob, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken" / "pyarrow"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise ImportError("libarrow.so: cannot open shared object file")')
+    cli.env["PYTHONPATH"] += os.pathsep + str(broken.parent)
+    code, record = cli.job(write_job())
+    assert (code, record["state"], record["results"][0]["answered"]) == (0, "succeeded", 20)
+    [note] = record["notes"]
+    assert "libarrow.so" in note
+    assert note in Path(record["report"]).read_text()
+    assert record["teardown"]["clean"]
