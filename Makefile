@@ -14,6 +14,9 @@ AT_ONCE := -n 3 --dist worksteal
 # Engines and evaluators compute: one for each core, and one module's share an engine.
 REAL := $(BIN)/pytest -n 2 --dist loadscope -m real --timeout 900
 
+# `make test` runs what fails once more, and names it: a test that passes only then has a defect to look for.
+AGAIN := --reruns 1 -rR
+
 # Hundreds of processes are started: each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -30,8 +33,8 @@ demo: setup
 	$(BIN)/orchestrator demo
 
 test: setup engines
-	$(BIN)/pytest $(AT_ONCE) -m 'not real and not heavy'
-	$(REAL)
+	$(BIN)/pytest $(AT_ONCE) -m 'not real and not heavy' $(AGAIN)
+	$(REAL) $(AGAIN)
 
 quick: setup
 	$(BIN)/pytest $(AT_ONCE) -m 'not slow and not real and not heavy'
