@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-import uvloop
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.cli.compare_view import Lines, summary
+from orchestrator.cli.interrupting import run_interruptible
 from orchestrator.cli.one_click import Allow, Asked, Limit, Only, Serve, asked_of, is_config, refuse_for_specs
 from orchestrator.cli.one_click_compare import Accelerators, engines_of, plan_of_config
 from orchestrator.cli.output import Exit, print_json, stderr, stdout
@@ -76,31 +73,15 @@ def compare(
         _show(plan, settings, as_json)
     folder = earlier or ComparisonFolder.create(settings.root, plan)
     reap(settings)
-    stderr().print(f"comparison {folder.id}: {escape(plan.name)}; baseline {escape(plan.baseline)}")
-    interrupted, found = uvloop.run(_in_loop(plan, folder, settings, stderr()))
+    console = stderr()
+    console.print(f"comparison {folder.id}: {escape(plan.name)}; baseline {escape(plan.baseline)}")
+    jobs = LocalJobs(settings, lambda name: Lines(console, name), {"comparison": folder.id})
+    interrupted, found = run_interruptible(lambda: conduct(plan, folder, jobs), jobs.interrupt)
     if as_json:
         print_json(found)
     else:
         stdout().print(summary(found, folder.path, stdout().width))
     raise SystemExit(_exit_code(found, interrupted))
-
-
-async def _in_loop(
-    plan: Plan, folder: ComparisonFolder, settings: Settings, console: Console
-) -> tuple[bool, Comparison]:
-    """Run with Ctrl-C and SIGTERM turned into a clean end; whether it was Ctrl-C, and what was found."""
-    received: list[signal.Signals] = []
-    jobs = LocalJobs(settings, lambda name: Lines(console, name), {"comparison": folder.id})
-
-    def interrupt(number: signal.Signals) -> None:
-        received.append(number)
-        jobs.interrupt(number.name)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt, number)
-    found = await conduct(plan, folder, jobs)
-    return bool(received) and received[0] is signal.SIGINT, found
 
 
 def _planned(

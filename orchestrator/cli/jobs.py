@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-import uvloop
 
 import eval_configs
 from launchers.compress.registry import get_tool
 from launchers.environments import Environments, Recipe
 from launchers.registry import get_engine
 from orchestrator.cli.environments import install_all
+from orchestrator.cli.interrupting import run_interruptible
 from orchestrator.cli.one_click import (
     Accelerator,
     Allow,
@@ -34,7 +32,7 @@ from orchestrator.evaluators.registry import get_evaluator
 from orchestrator.intake import new_job, read_job
 from orchestrator.plan import plan_job
 from orchestrator.reaping import reap
-from orchestrator.record import JobRecord, State
+from orchestrator.record import State
 from orchestrator.runner import Runner
 from orchestrator.settings import Settings
 from orchestrator.spec import JobSpec, load_spec
@@ -124,7 +122,8 @@ def run_job(job: JobSpec, base: Path, settings: Settings, as_json: bool, resume:
     console = stderr()
     console.print(f"job {record.id}: {record.name}")
     with LiveView(console) as view:
-        interrupted, record = uvloop.run(_in_loop(Runner(folder, record, job, base, settings, view)))
+        runner = Runner(folder, record, job, base, settings, view)
+        interrupted, record = run_interruptible(runner.run, runner.interrupt)
     if as_json:
         print_json(record)
     else:
@@ -144,21 +143,6 @@ def _config(
     if dry_run:
         show_config(file, asked, settings, as_json=as_json)
     run_config(file, asked, settings, resume, as_json=as_json)
-
-
-async def _in_loop(runner: Runner) -> tuple[bool, JobRecord]:
-    """Run with Ctrl-C and SIGTERM turned into a clean end; whether it was Ctrl-C, and the record."""
-    received: list[signal.Signals] = []
-
-    def interrupt(received_signal: signal.Signals) -> None:
-        received.append(received_signal)
-        runner.interrupt(received_signal.name)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt, number)
-    record = await runner.run()
-    return bool(received) and received[0] is signal.SIGINT, record
 
 
 def show_plan(job: JobSpec, base: Path, settings: Settings, as_json: bool) -> NoReturn:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import uvloop
 from rich.markup import escape
 
 from launchers.environments import Environments
 from launchers.registry import get_engine
 from orchestrator.cli.environments import install_all
+from orchestrator.cli.interrupting import run_interruptible
 from orchestrator.cli.one_click import Asked, check_engines, taken_over
 from orchestrator.cli.one_click_view import as_document, show_plans, table, tell_notes, worst
 from orchestrator.cli.output import EXIT_OF_STATE, Exit, print_failure, print_json, stderr, stdout
@@ -23,7 +21,6 @@ from orchestrator.cli.view import LiveView
 from orchestrator.errors import BadSpec, FieldError
 from orchestrator.evaluators.registry import get_evaluator
 from orchestrator.history import View
-from orchestrator.one_click.reading import WholeConfig
 from orchestrator.one_click.running import InTurn
 from orchestrator.one_click.taking_over import OneClickJob, TakenOver
 from orchestrator.plan import plan_job
@@ -50,7 +47,9 @@ def run_config(file: Path, asked: Asked, settings: Settings, resume: str | None,
     for job in taken.jobs:
         require_data(job.spec, config.file.parent, settings)
     reap(settings)
-    interrupted, records = uvloop.run(_in_loop(config, taken, settings, resume, as_json=as_json))
+    jobs = InTurn(taken.jobs, config.file.parent, settings)
+    ended = _nothing if as_json else _ended
+    interrupted, records = run_interruptible(lambda: jobs.run(_watched, ended, resume), jobs.interrupt)
     if as_json:
         print_json(as_document([record.model_dump(mode="json") for record in records], taken))
     elif len(taken.jobs) > 1:
@@ -78,24 +77,6 @@ def _exit_code(records: Sequence[JobRecord], taken: TakenOver, *, interrupted: b
     if interrupted and Exit.CANCELLED in codes:
         codes.add(Exit.INTERRUPTED)
     return worst(codes)
-
-
-async def _in_loop(
-    config: WholeConfig, taken: TakenOver, settings: Settings, resume: str | None, *, as_json: bool
-) -> tuple[bool, list[JobRecord]]:
-    """Run with Ctrl-C and SIGTERM turned into a clean end; whether it was Ctrl-C, and the records."""
-    received: list[signal.Signals] = []
-    jobs = InTurn(taken.jobs, config.file.parent, settings)
-
-    def interrupt(number: signal.Signals) -> None:
-        received.append(number)
-        jobs.interrupt(number.name)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt, number)
-    records = await jobs.run(_watched, _nothing if as_json else _ended, resume)
-    return bool(received) and received[0] is signal.SIGINT, records
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-import uvloop
 from rich.table import Table
 
 from orchestrator.cli import service_deployments, service_logs
+from orchestrator.cli.interrupting import run_interruptible
 from orchestrator.cli.output import Exit, print_failure, print_json, stderr, stdout
 from orchestrator.cli.serve_flags import with_serve_flags
 from orchestrator.cli.service_address import ServiceUrl, connect, named_service
@@ -158,25 +157,14 @@ def logs(
 
 
 def _attached(folder: DeploymentFolder, settings: Settings, as_json: bool) -> NoReturn:
-    received: list[signal.Signals] = []
-
-    async def body() -> DeploymentRecord:
-        deployment = Deployment(folder, settings, _step)
-        loop = asyncio.get_running_loop()
-
-        def stop(number: signal.Signals) -> None:
-            received.append(number)
-            deployment.stop()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop, number)
-        return await deployment.run(lambda record: _ready(record, as_json))
-
-    record = uvloop.run(body())
+    deployment = Deployment(folder, settings, _step)
+    interrupted, record = run_interruptible(
+        lambda: deployment.run(lambda ready: _ready(ready, as_json)), lambda signal_name: deployment.stop()
+    )
     if record.failure:
         print_failure(record.failure)
         raise SystemExit(Exit.FAILED)
-    raise SystemExit(Exit.INTERRUPTED if received[:1] == [signal.SIGINT] else Exit.SUCCEEDED)
+    raise SystemExit(Exit.INTERRUPTED if interrupted else Exit.SUCCEEDED)
 
 
 def _detached(folder: DeploymentFolder, as_json: bool) -> NoReturn:
