@@ -270,6 +270,11 @@ class ServiceClient:
         """Comparisons, newest first."""
         return self._pages(Comparison, Route.COMPARISONS.at(), {}, page)
 
+    def comparison_artifact(self, comparison: str, path: str) -> bytes:
+        """One file of it, whole: `comparison.html`, `comparison.md`, `flips.jsonl`, ..."""
+        route = Route.COMPARISON_ARTIFACT.at(comparison=comparison, path=path)
+        return self._service.ask("GET", route, again=True).content
+
     def cancel_comparison(
         self, comparison: str, *, version: int | None = None, if_state: str | None = None
     ) -> Comparison:

@@ -25,6 +25,7 @@ class Route(StrEnum):
     COMPARISONS = "/comparisons"
     COMPARISON = "/comparisons/{comparison}"
     CANCEL_COMPARISON = "/comparisons/{comparison}/cancel"
+    COMPARISON_ARTIFACT = "/comparisons/{comparison}/artifacts/{path}"
     ENGINES = "/engines"
     EVALUATORS = "/evaluators"
     RESOURCES = "/resources"

@@ -6,15 +6,17 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from orchestrator.api.admission import admitted_comparison
 from orchestrator.api.bodies import read_document
 from orchestrator.api.conditions import wanted_version
 from orchestrator.api.context import Asking, Context, Using
 from orchestrator.api.jobs import Cursor, Limit
-from orchestrator.api.openapi import body_of, if_match_header, linked, problems
+from orchestrator.api.openapi import a_file, body_of, if_match_header, linked, problems
 from orchestrator.api.paging import cursor_of, page_size, position_of
+from orchestrator.api.places import open_below
+from orchestrator.api.ranges import file_response
 from orchestrator.api.views import ComparisonPage, ComparisonView, Document, comparison_document, etag
 from orchestrator.comparing.model import ComparisonState
 from orchestrator.errors import PreconditionFailed
@@ -24,6 +26,7 @@ router = APIRouter(tags=["comparisons"])
 
 ComparisonId = Annotated[str, Path(max_length=100, description="Id of the comparison.")]
 OF_A_COMPARISON = ("get_comparison", "cancel_comparison", "delete_comparison")
+_FILES = "`comparison.html`, `comparison.md`, `comparison.json`, `flips.jsonl` or `plan.json`, as far as they are made."
 IfState = Annotated[ComparisonState | None, Query(description="Only while it is in this state, else 412.")]
 
 
@@ -94,6 +97,18 @@ async def delete_comparison(
     """
     await using.comparisons.delete(comparison, await _version(request, using, caller, comparison, if_state))
     return Response(status_code=204)
+
+
+@router.get("/comparisons/{comparison}/artifacts/{path:path}", response_class=StreamingResponse, responses=a_file())
+def get_comparison_artifact(
+    request: Request,
+    using: Using,
+    comparison: ComparisonId,
+    path: Annotated[str, Path(max_length=4096, description=_FILES, examples=["comparison.html"])],
+) -> Response:
+    """Read a file of a comparison, or with `Range` a part of it: the page, the table, the answers that changed."""
+    folder = using.comparisons.folder(using.comparisons.get(comparison).id)
+    return file_response(request, open_below(folder.path, path), path)
 
 
 async def _version(

@@ -14,7 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from orchestrator.api.context import Context, Using
 from orchestrator.api.jobs import Cursor, JobId, Limit
-from orchestrator.api.openapi import problems
+from orchestrator.api.openapi import a_file, problems
 from orchestrator.api.paging import cursor_of, page_size, position_of
 from orchestrator.api.places import files_below, open_below
 from orchestrator.api.problems import bad_request
@@ -29,14 +29,6 @@ router = APIRouter(tags=["what a job leaves"])
 Attempt = Annotated[int | None, Query(ge=1, description="An earlier attempt. Default: the last one.")]
 _PLAIN = "text/plain; charset=utf-8"
 _TEXT = {"description": "The text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-_BYTES = {
-    "content": {
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        "application/json": {"schema": {}},
-        "text/plain": {"schema": {"type": "string"}},
-        "image/png": {"schema": {"type": "string", "format": "binary"}},
-    }
-}
 _EVENT = {
     "type": "object",
     "description": "A server-sent event.",
@@ -159,11 +151,7 @@ def list_artifacts(using: Using, job: JobId, limit: Limit = None, cursor: Cursor
 @router.get(
     "/jobs/{job}/artifacts/{path:path}",
     response_class=StreamingResponse,
-    responses={
-        200: {"description": "The file.", **_BYTES},
-        206: {"description": "The part that `Range` asks for.", **_BYTES},
-        **problems(404, 416, extra={304: "The client has this version."}),
-    },
+    responses=a_file(),
 )
 def get_artifact(
     request: Request,

@@ -39,6 +39,14 @@ OF_A_JOB = (
     *("list_samples", "list_artifacts"),
 )
 """Operations that take the id of a job."""
+_BYTES = {
+    "content": {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/json": {"schema": {}},
+        "text/plain": {"schema": {"type": "string"}},
+        "image/png": {"schema": {"type": "string", "format": "binary"}},
+    }
+}
 _REF = "#/components/schemas/{model}"
 
 
@@ -66,6 +74,15 @@ def linked(parameter: str, *operations: str) -> dict[str, Any]:
 def job_made() -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: it answers with a job that was queued."""
     return {202: {"description": "The job, queued.", **linked("job", *OF_A_JOB)}}
+
+
+def a_file() -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: it answers with a file, or with `Range` a part of one."""
+    return {
+        200: {"description": "The file.", **_BYTES},
+        206: {"description": "The part that `Range` asks for.", **_BYTES},
+        **problems(404, 416, extra={304: "The client has this version."}),
+    }
 
 
 def idempotency_header() -> dict[str, Any]:

@@ -61,6 +61,13 @@ async def test_two_variants_are_two_jobs_and_one_table(service: Running) -> None
         assert (job["id"], job["results"]) == (variant["job"], variant["results"])
     listed = (await service.client.get("/comparisons")).json()["items"]
     assert [one["id"] for one in listed] == [done["id"]]
+    files = f"{answer.headers['location']}/artifacts"
+    page = await service.client.get(f"{files}/comparison.html")
+    assert page.status_code == 200
+    assert "<h1>" in page.text
+    part = await service.client.get(f"{files}/flips.jsonl", headers={"Range": "bytes=0-0"})
+    assert (part.status_code, part.content) == (206, b"{")
+    problem(await service.client.get(f"{files}/%2e%2e/{done['id']}/plan.json"), 404, "not_found")
 
 
 @pytest.mark.slow

@@ -39,5 +39,5 @@ async def test_the_service_does_what_its_schema_says(new_home: Callable[[], Path
         made = service.service.store.counts()
     text = told.decode()
     assert run.returncode == 0, text
-    assert "Tested: 29" in text, text
+    assert "Tested: 30" in text, text
     assert sum(made.values()) >= 3, text
