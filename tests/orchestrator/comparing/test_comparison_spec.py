@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+import eval_configs
 from orchestrator.comparing.gate import Gate, overall
 from orchestrator.comparing.intake import is_comparison
 from orchestrator.comparing.plan import asked, differing, plan_of
@@ -16,6 +18,7 @@ from orchestrator.comparing.spec import ComparisonSpec, by_name, jobs_of
 from orchestrator.record import State
 from tests.orchestrator.comparing.support import EVALUATE, run, verdicts
 
+SHIPPED = Path(eval_configs.__file__).parent / "comparisons" / "three_engines.yaml"
 SERVE = {"a": {"engine": "vllm", "model": "m"}, "b": {"engine": "sglang", "model": "m"}}
 
 
@@ -33,6 +36,14 @@ def test_a_list_of_variants_is_named_by_name_or_engine() -> None:
 def test_a_name_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="there twice"):
         spec(serve=[{"name": "x", "engine": "vllm"}, {"name": "x", "engine": "sglang"}])
+
+
+def test_the_comparison_that_ships_asks_three_engines_the_same() -> None:
+    shipped = ComparisonSpec.model_validate(yaml.safe_load(SHIPPED.read_text()))
+    assert list(shipped.serve) == ["transformers", "llamacpp", "vllm"]
+    assert [one.evaluator for one in shipped.evaluate] == ["opencompass", "lm_eval", "speed"]
+    for serve in shipped.serve.values():
+        assert (SHIPPED.parent / str(serve.model) / "config.json").is_file()
 
 
 def test_one_variant_is_no_comparison() -> None:
