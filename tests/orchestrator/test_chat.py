@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -45,9 +46,18 @@ class Terminal:
         """Wait until `text` is on the screen after what was waited for before, lines joined."""
         deadline = time.monotonic() + timeout
         while text not in self.seen:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+            left = max(0.0, deadline - time.monotonic())
+            assert select.select([self.master], [], [], left)[0], f"no {text!r} in {self.seen!r}"
             self.seen += os.read(self.master, 65536).decode().replace("\r\n", "\n")
         self.seen = self.seen.partition(text)[2]
+
+    def press_ctrl_c(self, until: str) -> None:
+        """Until the screen says so: Python's `input` misses one that comes just after it has shown the prompt."""
+        for timeout in (2, 2, 2, 20):
+            os.kill(self.process.pid, signal.SIGINT)
+            with contextlib.suppress(AssertionError):
+                return self.wait_for(until, timeout)
+        raise AssertionError(f"no {until!r} in {self.seen!r}")
 
 
 @pytest.fixture
@@ -121,8 +131,7 @@ def test_in_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_quits(slow: Running) ->
         terminal.wait_for("stopped")
         terminal.wait_for("> ")
         until(lambda: bool(re.search(r"num_requests_running.* 0$", slow.ask("/metrics")[1], re.MULTILINE)))
-        os.kill(terminal.process.pid, signal.SIGINT)
-        terminal.wait_for("Ctrl-D quits")
+        terminal.press_ctrl_c("Ctrl-D quits")
         terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.process.wait(10) == 0
