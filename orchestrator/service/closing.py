@@ -81,6 +81,15 @@ async def cancel_queued(board: Board, head: JobHead) -> JobHead:
     return done
 
 
+def pause_after(attempt: int) -> float:
+    """Seconds until a job is started again after its attempt of this number; there may be thousands.
+
+    A port that somebody else keeps is looked at once a minute for as long as it takes.
+    """
+    doublings = min(attempt - 1, 10)  # 2.0**1024 is no number any more
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**doublings)
+
+
 async def _close(board: Board, active: Active, ended: AttemptState, why: str) -> None:
     closed = await asyncio.to_thread(_close_in_store, board.store, active, ended, why)
     if closed is None:
@@ -140,7 +149,6 @@ def _decide(store: Store, job: JobRow, active: Active, ending: Ending, record: J
     """Try again, or end the job; the event that says so, None when somebody else closed the attempt."""
     earlier = [one for one in store.attempts(job.id) if one.number < job.attempt]
     event, failure = _verdict(job, earlier, ending)
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (job.attempt - 1))
     try:
         store.close_attempt(
             job.id,
@@ -148,7 +156,7 @@ def _decide(store: Store, job: JobRow, active: Active, ending: Ending, record: J
             ending.state,
             ending.detail,
             event,
-            not_before=None if event.state.terminal else time.time() + pause,
+            not_before=None if event.state.terminal else time.time() + pause_after(job.attempt),
             record=record_after(record or job.record, job, event, failure),
         )
     except (Conflict, NotFound) as over:
